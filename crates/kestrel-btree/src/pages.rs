@@ -1,0 +1,63 @@
+//! How the tree sees pages: two traits, so that the same code runs over a snapshot, a private overlay, a
+//! checker, or a toy page store.
+
+use kestrel_pager::PageId;
+
+use crate::{BlobRef, Corruption, LeafOp};
+
+/// One page as one state of the database shows it: a base node, and the deltas laid over it.
+pub trait PageView {
+    /// The base image's payload (a node).
+    fn node(&self) -> &[u8];
+
+    /// How many deltas lie over it. Always zero for an inner node.
+    fn delta_count(&self) -> usize;
+
+    /// A delta's payload; 0 is the newest.
+    fn delta(&self, newest_first: usize) -> &[u8];
+}
+
+/// Pages by id, as one state of the database shows them.
+///
+/// Callers hold at most one page of a source at a time: an implementation may have to read from disk, and
+/// must not do so while an older page pins memory.
+pub trait ReadPages {
+    /// What can go wrong; damage found by the tree is reported through it.
+    type Error: From<Corruption>;
+    /// A page, kept alive for as long as the value lives.
+    type Page<'a>: PageView
+    where
+        Self: 'a;
+
+    /// The page, or an error (for instance that it must be read from disk first, after which the caller's
+    /// caller starts the whole operation again: reading has no side effects).
+    fn page(&self, id: PageId) -> Result<Self::Page<'_>, Self::Error>;
+}
+
+/// Private pages that an operation may change. All changes of one operation go to one overlay, so a failure
+/// in the middle of an operation leaves published state untouched (the owner drops the overlay or rolls back).
+pub trait WritePages: ReadPages {
+    /// Like [`ReadPages::page`], but does whatever is needed (reading from disk) to make it succeed, and
+    /// makes the page cheap to reach for the calls that follow. Mutating operations use only this one.
+    fn fetch(&mut self, id: PageId) -> Result<Self::Page<'_>, Self::Error>;
+
+    /// Offers one operation on a leaf to the overlay's delta of that leaf. `false`: the overlay wants the
+    /// leaf changed in place instead (through [`WritePages::edit`]).
+    fn buffer(&mut self, leaf: PageId, op: LeafOp<'_>) -> Result<bool, Self::Error>;
+
+    /// The whole private image of a page (made by consolidating its state on the first call), to be edited in
+    /// place: exactly the payload capacity of a page.
+    fn edit(&mut self, id: PageId) -> Result<&mut [u8], Self::Error>;
+
+    /// A new private page, its bytes zero.
+    fn allocate(&mut self) -> Result<PageId, Self::Error>;
+
+    /// Frees a page (private or published) from this state on.
+    fn free(&mut self, id: PageId) -> Result<(), Self::Error>;
+
+    /// Frees a large value whose last reference the operation removes from the tree.
+    fn free_blob(&mut self, blob: BlobRef) -> Result<(), Self::Error>;
+
+    /// Payload bytes of a page.
+    fn capacity(&self) -> usize;
+}
