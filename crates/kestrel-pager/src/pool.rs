@@ -1,0 +1,211 @@
+//! The pool: who may use which frame, and how much memory versions take.
+//!
+//! A frame is *free* (on the free list), *private* (an [`OwnedFrame`]), or *published* (an image of a chain,
+//! possibly held by users). `owner` names the page of a published frame, for the clock hand; it is a hint, the
+//! truth is the page's chain. All memory of versions is accounted here: frames by count, deltas by bytes.
+//! Stubs and tombstones are, like the page table, a cost per page of the file and only counted.
+
+#![allow(unsafe_code)]
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use crossbeam_epoch::Guard;
+use parking_lot::Mutex;
+
+use crate::arena::Arena;
+use crate::link::Word;
+use crate::store::{Location, PageStore};
+use crate::version::{HEADER_BYTES, Header, Kind, VersionRef, release};
+use crate::{Error, PageId, Timestamp, TreeId};
+
+/// Frames and heap bytes of all versions of one database.
+pub(crate) struct Pool {
+    // Constant after construction.
+    arena: Arena,
+    delta_limit: usize,
+    store: Arc<PageStore>,
+    // Protected by their mutex.
+    free: Mutex<Vec<u32>>,
+    // Atomic.
+    free_count: AtomicUsize,
+    owners: Box<[AtomicU32]>,
+    delta_bytes: AtomicUsize,
+    stub_bytes: AtomicUsize,
+    evicted_but_held: AtomicUsize,
+}
+
+impl Pool {
+    pub(crate) fn new(
+        page_size: usize,
+        frames: usize,
+        delta_limit: usize,
+        store: Arc<PageStore>,
+    ) -> Result<Arc<Pool>, Error> {
+        let arena = Arena::new(page_size, frames)?;
+        let count = u32::try_from(frames)
+            .map_err(|_| Error::BudgetExhausted { needed: frames as u64, what: "frame numbers" })?;
+        Ok(Arc::new(Pool {
+            arena,
+            delta_limit,
+            store,
+            // Popped from the end: low frames first, so that an arena larger than the data stays untouched.
+            free: Mutex::new((0..count).rev().collect()),
+            free_count: AtomicUsize::new(frames),
+            owners: (0..frames).map(|_| AtomicU32::new(0)).collect(),
+            delta_bytes: AtomicUsize::new(0),
+            stub_bytes: AtomicUsize::new(0),
+            evicted_but_held: AtomicUsize::new(0),
+        }))
+    }
+
+    /// Payload bytes of an image.
+    #[inline]
+    pub(crate) fn capacity(&self) -> usize {
+        self.arena.frame_bytes() - HEADER_BYTES
+    }
+
+    pub(crate) fn frames(&self) -> usize {
+        self.arena.frames()
+    }
+
+    pub(crate) fn free_frames(&self) -> usize {
+        self.free_count.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn delta_bytes(&self) -> usize {
+        self.delta_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn stub_bytes(&self) -> usize {
+        self.stub_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn delta_limit(&self) -> usize {
+        self.delta_limit
+    }
+
+    /// Whether users hold so many evicted frames that further values had better be copied.
+    pub(crate) fn crowded(&self) -> bool {
+        self.evicted_but_held.load(Ordering::Relaxed) > self.frames() / 4
+    }
+
+    pub(crate) fn count_evicted_but_held(&self) {
+        self.evicted_but_held.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The page whose image the frame held when last looked at.
+    pub(crate) fn owner(&self, frame: usize) -> Option<PageId> {
+        self.owners[frame].load(Ordering::Relaxed).checked_sub(1).map(PageId)
+    }
+
+    /// A private frame for `page`, or `None` if none is free.
+    pub(crate) fn take_frame(self: &Arc<Pool>, page: PageId, tree: TreeId) -> Option<OwnedFrame> {
+        let number = {
+            let mut free = self.free.lock();
+            let number = free.pop()?;
+            self.free_count.store(free.len(), Ordering::Relaxed);
+            number
+        };
+        let mut header = Header::new(Kind::Image, page, tree, Timestamp(0), self);
+        header.frame = number;
+        let pointer = self.arena.frame(number).cast::<Header>();
+        // SAFETY: a frame off the free list belongs to nobody else; it is aligned to 4 KiB and larger than a header.
+        unsafe { pointer.write(header) };
+        Some(OwnedFrame(pointer))
+    }
+
+    /// Called with the last count of an image gone.
+    pub(crate) fn free_frame(&self, number: u32, evicted: bool) {
+        if evicted {
+            self.evicted_but_held.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.owners[number as usize].store(0, Ordering::Relaxed);
+        let mut free = self.free.lock();
+        debug_assert!(free.len() < self.frames(), "a frame is freed once");
+        free.push(number);
+        self.free_count.store(free.len(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn release_extent(&self, location: Location, blob_len: Option<u32>) {
+        self.store.release_live(location, blob_len);
+    }
+
+    pub(crate) fn account_allocated(&self, kind: Kind, bytes: usize) {
+        self.counter(kind).fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn account_freed(&self, kind: Kind, bytes: usize) {
+        self.counter(kind).fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn counter(&self, kind: Kind) -> &AtomicUsize {
+        if kind == Kind::Delta { &self.delta_bytes } else { &self.stub_bytes }
+    }
+}
+
+/// A frame that only its owner knows: a page being built.
+pub struct OwnedFrame(NonNull<Header>);
+
+// SAFETY: exclusively owned memory without thread affinity.
+unsafe impl Send for OwnedFrame {}
+// SAFETY: a shared reference only reads.
+unsafe impl Sync for OwnedFrame {}
+
+impl OwnedFrame {
+    /// The page it is meant for.
+    pub fn page(&self) -> PageId {
+        self.version().page
+    }
+
+    /// The tree of that page.
+    pub fn tree(&self) -> TreeId {
+        self.version().tree
+    }
+
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        self.version().payload()
+    }
+
+    /// The payload, to be written. Its bytes are whatever the frame's last user left there.
+    pub fn payload_mut(&mut self) -> &mut [u8] {
+        let capacity = self.version().pool().capacity();
+        // SAFETY: exclusively owned; the arena's memory is zeroed by the kernel, hence always initialised.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(1).cast::<u8>().as_ptr(), capacity) }
+    }
+
+    pub(crate) fn version(&self) -> VersionRef<'_> {
+        // SAFETY: owned, so it lives as long as `self`.
+        unsafe { VersionRef::new(self.0) }
+    }
+
+    pub(crate) fn header_mut(&mut self) -> &mut Header {
+        // SAFETY: exclusively owned.
+        unsafe { self.0.as_mut() }
+    }
+
+    /// Gives the frame to a chain: the caller stores the result in a link of the frame's page.
+    pub(crate) fn publish<'g>(self, _guard: &'g Guard) -> Word<'g> {
+        let pointer = self.0;
+        let version = self.version();
+        version.pool().owners[version.frame as usize].store(version.page.0 + 1, Ordering::Relaxed);
+        std::mem::forget(self);
+        // SAFETY: the chain that takes it over hands it to the epoch when it lets go.
+        Word::Version(unsafe { VersionRef::new(pointer) })
+    }
+}
+
+impl Drop for OwnedFrame {
+    fn drop(&mut self) {
+        // SAFETY: the only count.
+        unsafe { release(self.0) };
+    }
+}
+
+impl std::fmt::Debug for OwnedFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.version().fmt(f)
+    }
+}

@@ -1,0 +1,94 @@
+//! The page table: page id to link, without a hash.
+//!
+//! Entries live in chunks that are allocated when first needed and never move or shrink while the table
+//! lives, so a reference to a link stays good. The top level is one fixed array of chunk pointers.
+
+#![allow(unsafe_code)]
+
+use std::alloc::Layout;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use crate::PageId;
+use crate::link::Link;
+
+const CHUNK_BITS: u32 = 12;
+const CHUNK: usize = 1 << CHUNK_BITS;
+/// Chunks at most; enough for every page id. (A smaller table where each access is interpreted.)
+const CHUNKS: usize = if cfg!(miri) { 16 } else { 1 << (32 - CHUNK_BITS) };
+
+/// Links by page id.
+pub(crate) struct PageTable {
+    chunks: Box<[AtomicPtr<Link>]>,
+}
+
+impl PageTable {
+    /// An empty table. The top level is address space only until it is touched.
+    pub(crate) fn new() -> PageTable {
+        // SAFETY: an all-zero `AtomicPtr` is a null pointer, which is a valid value.
+        let chunks = unsafe { Box::<[AtomicPtr<Link>]>::new_zeroed_slice(CHUNKS).assume_init() };
+        PageTable { chunks }
+    }
+
+    /// The page's link, if its chunk exists.
+    #[inline]
+    pub(crate) fn get(&self, id: PageId) -> Option<&Link> {
+        let slot = self.chunks.get((id.0 >> CHUNK_BITS) as usize)?;
+        let chunk = NonNull::new(slot.load(Ordering::Acquire))?;
+        // SAFETY: a published chunk has CHUNK entries and lives as long as the table; the index is below CHUNK.
+        Some(unsafe { chunk.add(id.0 as usize & (CHUNK - 1)).as_ref() })
+    }
+
+    /// The page's link; its chunk is made if it does not exist yet.
+    pub(crate) fn get_or_grow(&self, id: PageId) -> &Link {
+        if self.get(id).is_none() {
+            self.grow((id.0 >> CHUNK_BITS) as usize);
+        }
+        self.get(id).expect("the chunk was just made")
+    }
+
+    fn grow(&self, index: usize) {
+        let slot = &self.chunks[index];
+        // SAFETY: the layout's size is not zero; an all-zero link is an empty link.
+        let fresh = unsafe { std::alloc::alloc_zeroed(Self::chunk_layout()) }.cast::<Link>();
+        if fresh.is_null() {
+            std::alloc::handle_alloc_error(Self::chunk_layout());
+        }
+        if slot.compare_exchange(std::ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            // SAFETY: allocated above with this layout and never shared: another thread was faster.
+            unsafe { std::alloc::dealloc(fresh.cast(), Self::chunk_layout()) };
+        }
+    }
+
+    /// Calls `visit` for the link of every page id below `limit` whose chunk exists.
+    pub(crate) fn for_each(&self, limit: u32, mut visit: impl FnMut(PageId, &Link)) {
+        for index in 0..(limit as usize).div_ceil(CHUNK).min(CHUNKS) {
+            if self.chunks[index].load(Ordering::Acquire).is_null() {
+                continue;
+            }
+            let first = (index as u32) << CHUNK_BITS;
+            let last = first.saturating_add(CHUNK as u32 - 1).min(limit - 1);
+            for id in first..=last {
+                if let Some(link) = self.get(PageId(id)) {
+                    visit(PageId(id), link);
+                }
+            }
+        }
+    }
+
+    fn chunk_layout() -> Layout {
+        Layout::array::<Link>(CHUNK).expect("a chunk is small")
+    }
+}
+
+impl Drop for PageTable {
+    fn drop(&mut self) {
+        for slot in &mut self.chunks {
+            let chunk = *slot.get_mut();
+            if !chunk.is_null() {
+                // SAFETY: allocated in `grow` with this layout; links need no drop (the pager releases versions).
+                unsafe { std::alloc::dealloc(chunk.cast(), Self::chunk_layout()) };
+            }
+        }
+    }
+}
