@@ -7,13 +7,13 @@ use crate::{BlobRef, Corruption, LeafOp};
 
 /// One page as one state of the database shows it: a base node, and the deltas laid over it.
 pub trait PageView {
-    /// The base image's payload (a node).
+    /// The base image's payload: a node that passed [`check`](crate::check) when it was read from disk.
     fn node(&self) -> &[u8];
 
     /// How many deltas lie over it. Always zero for an inner node.
     fn delta_count(&self) -> usize;
 
-    /// A delta's payload; 0 is the newest.
+    /// A delta's payload, made by [`Delta`](crate::Delta); 0 is the newest.
     fn delta(&self, newest_first: usize) -> &[u8];
 }
 
@@ -31,6 +31,9 @@ pub trait ReadPages {
 
     /// The page, or an error (for instance that it must be read from disk first, after which the caller's
     /// caller starts the whole operation again: reading has no side effects).
+    ///
+    /// # Errors
+    /// Whatever keeps the page from being shown.
     fn page(&self, id: PageId) -> Result<Self::Page<'_>, Self::Error>;
 }
 
@@ -39,23 +42,45 @@ pub trait ReadPages {
 pub trait WritePages: ReadPages {
     /// Like [`ReadPages::page`], but does whatever is needed (reading from disk) to make it succeed, and
     /// makes the page cheap to reach for the calls that follow. Mutating operations use only this one.
+    ///
+    /// # Errors
+    /// Whatever keeps the page from being shown.
     fn fetch(&mut self, id: PageId) -> Result<Self::Page<'_>, Self::Error>;
 
     /// Offers one operation on a leaf to the overlay's delta of that leaf. `false`: the overlay wants the
-    /// leaf changed in place instead (through [`WritePages::edit`]).
+    /// leaf changed in place instead (through [`WritePages::edit`]), and has not recorded the operation.
+    ///
+    /// The overlay must refuse what would break the size bound, that is, if the base's packed length and the
+    /// [`delta_cost`](crate::delta_cost) of all deltas over it were to exceed [`WritePages::capacity`]; otherwise a later
+    /// [`WritePages::edit`] or consolidation fails.
+    ///
+    /// # Errors
+    /// Whatever keeps the operation from being recorded.
     fn buffer(&mut self, leaf: PageId, op: LeafOp<'_>) -> Result<bool, Self::Error>;
 
-    /// The whole private image of a page (made by consolidating its state on the first call), to be edited in
-    /// place: exactly the payload capacity of a page.
+    /// The whole private image of a page (made by [consolidating](crate::consolidate) its state on the first call), to
+    /// be edited in place: exactly the payload capacity of a page.
+    ///
+    /// # Errors
+    /// Whatever keeps the page from becoming private.
     fn edit(&mut self, id: PageId) -> Result<&mut [u8], Self::Error>;
 
     /// A new private page, its bytes zero.
+    ///
+    /// # Errors
+    /// There is no room for another page.
     fn allocate(&mut self) -> Result<PageId, Self::Error>;
 
-    /// Frees a page (private or published) from this state on.
+    /// Frees a page (private or published) from this state on. The tree has no reference to it any more.
+    ///
+    /// # Errors
+    /// Whatever keeps the change from being recorded.
     fn free(&mut self, id: PageId) -> Result<(), Self::Error>;
 
     /// Frees a large value whose last reference the operation removes from the tree.
+    ///
+    /// # Errors
+    /// Whatever keeps the change from being recorded.
     fn free_blob(&mut self, blob: BlobRef) -> Result<(), Self::Error>;
 
     /// Payload bytes of a page.

@@ -1,10 +1,94 @@
 //! Time, as the engine sees it.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// A clock that never goes back. No ordering in the engine depends on it: only pacing and figures do.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Time since some fixed moment.
     fn now(&self) -> Duration;
+}
+
+/// The monotonic clock of the operating system, counted from the value's creation.
+#[derive(Clone, Copy, Debug)]
+pub struct SystemClock {
+    started: Instant,
+}
+
+impl SystemClock {
+    /// A clock that starts at zero now.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { started: Instant::now() }
+    }
+}
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// A clock that stands still until [advanced](ManualClock::advance). Clones share the time.
+#[derive(Clone, Debug, Default)]
+pub struct ManualClock {
+    nanoseconds: Arc<AtomicU64>,
+}
+
+impl ManualClock {
+    /// A clock that shows zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Moves the time on. It stops at the last nanosecond of its 64 bits, after some 584 years.
+    pub fn advance(&self, by: Duration) {
+        let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        let advanced = |now: u64| Some(now.saturating_add(by));
+        // The closure never declines, so the update cannot fail.
+        let _ = self.nanoseconds.fetch_update(Ordering::AcqRel, Ordering::Acquire, advanced);
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.nanoseconds.load(Ordering::Acquire))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn system_clock_never_goes_back() {
+        let clock = SystemClock::new();
+        let mut last = clock.now();
+        for _ in 0..1000 {
+            let now = clock.now();
+            assert!(now >= last);
+            last = now;
+        }
+    }
+
+    #[test]
+    fn manual_clock_moves_only_when_told_and_saturates() {
+        let clock = ManualClock::new();
+        let shared = clock.clone();
+        assert_eq!(clock.now(), Duration::ZERO);
+        shared.advance(Duration::from_millis(5));
+        assert_eq!(clock.now(), Duration::from_millis(5));
+        clock.advance(Duration::MAX);
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(clock.now(), Duration::from_nanos(u64::MAX));
+    }
 }

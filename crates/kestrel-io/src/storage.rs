@@ -61,6 +61,11 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// there cannot fail for want of space. New bytes read as zeros.
     fn preallocate(&self, offset: u64, len: u64) -> io::Result<()>;
 
+    /// A hint that the range will be read soon. Does nothing by default, and never fails.
+    fn will_need(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Fills `buffer` from `offset`, retrying short and interrupted reads; `UnexpectedEof` at the end.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut done = 0;

@@ -33,7 +33,7 @@ pub(crate) struct Pool {
     owners: Box<[AtomicU32]>,
     delta_bytes: AtomicUsize,
     stub_bytes: AtomicUsize,
-    evicted_but_held: AtomicUsize,
+    held: AtomicUsize,
 }
 
 impl Pool {
@@ -56,7 +56,7 @@ impl Pool {
             owners: (0..frames).map(|_| AtomicU32::new(0)).collect(),
             delta_bytes: AtomicUsize::new(0),
             stub_bytes: AtomicUsize::new(0),
-            evicted_but_held: AtomicUsize::new(0),
+            held: AtomicUsize::new(0),
         }))
     }
 
@@ -86,13 +86,15 @@ impl Pool {
         self.delta_limit
     }
 
-    /// Whether users hold so many evicted frames that further values had better be copied.
+    /// Whether users hold so many frames that further values had better be copied.
+    #[inline]
     pub(crate) fn crowded(&self) -> bool {
-        self.evicted_but_held.load(Ordering::Relaxed) > self.frames() / 4
+        self.held.load(Ordering::Relaxed) > self.frames() / 4
     }
 
-    pub(crate) fn count_evicted_but_held(&self) {
-        self.evicted_but_held.fetch_add(1, Ordering::Relaxed);
+    /// How many frames the clock hand found held by users in its last round.
+    pub(crate) fn set_held(&self, frames: usize) {
+        self.held.store(frames, Ordering::Relaxed);
     }
 
     /// The page whose image the frame held when last looked at.
@@ -117,10 +119,7 @@ impl Pool {
     }
 
     /// Called with the last count of an image gone.
-    pub(crate) fn free_frame(&self, number: u32, evicted: bool) {
-        if evicted {
-            self.evicted_but_held.fetch_sub(1, Ordering::Relaxed);
-        }
+    pub(crate) fn free_frame(&self, number: u32) {
         self.owners[number as usize].store(0, Ordering::Relaxed);
         let mut free = self.free.lock();
         debug_assert!(free.len() < self.frames(), "a frame is freed once");

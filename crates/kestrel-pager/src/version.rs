@@ -51,8 +51,6 @@ pub(crate) struct Header {
     pub(crate) level: u8,
     /// How many more times the clock hand passes before the image may be evicted.
     pub(crate) chances: AtomicU8,
-    /// Whether the image was unlinked by eviction while a user still held it.
-    pub(crate) evicted: AtomicU8,
     /// Payload bytes of a delta; length of the blob that a stub stands for (zero: a page image).
     pub(crate) len: u32,
     pub(crate) refs: AtomicU32,
@@ -81,7 +79,6 @@ impl Header {
             kind,
             level: 0,
             chances: AtomicU8::new(0),
-            evicted: AtomicU8::new(0),
             len: 0,
             refs: AtomicU32::new(1),
             page,
@@ -232,7 +229,7 @@ unsafe fn free(pointer: NonNull<Header>) {
         pool.release_extent(location, header.blob_len());
     }
     if header.kind == Kind::Image {
-        pool.free_frame(header.frame, header.evicted.load(Ordering::Relaxed) != 0);
+        pool.free_frame(header.frame);
     } else {
         let layout = heap_layout(header);
         pool.account_freed(header.kind, layout.size());

@@ -1,0 +1,95 @@
+//! Checks a node's bytes, so that nothing read from a disk can lead an accessor out of bounds or in circles.
+
+use std::cmp::Ordering;
+
+use crate::Corruption;
+use crate::cell::BLOB_REF_LEN;
+use crate::format::{BLOB_BIT, FLAGS, HAS_HIGH, HEADER_LEN, INNER_LENGTHS, LEAF_LENGTHS, MAX_LEVEL, u16_at};
+use crate::key::{compare_rest, fence_prefix_len, tail_len};
+use crate::node::Node;
+
+/// Checks that bytes are a node: every offset, length and key order. Accepts any bytes; never panics.
+///
+/// To be called on every image that was read from disk, before it is used.
+///
+/// # Errors
+/// The first rule that is broken.
+pub fn check(node: &[u8]) -> Result<(), Corruption> {
+    let rule = |holds: bool, what: &str| if holds { Ok(()) } else { Err(Corruption::new(what)) };
+    rule(node.len() >= HEADER_LEN && node.len() <= usize::from(u16::MAX), "node: impossible size")?;
+    let flags = node[FLAGS];
+    let node = Node::new(node);
+    rule(node.level() <= MAX_LEVEL, "node: impossible level")?;
+    rule(flags & !HAS_HIGH == 0, "node: unknown flags")?;
+    rule(node.packed_len() <= node.bytes().len(), "node: front and heap overlap")?;
+    let fences = node.low_len() + node.high_len();
+    rule(fences <= node.heap_len(), "node: fences exceed the heap")?;
+    if node.is_leaf() {
+        rule(node.high().is_some() || node.high_len() == 0, "leaf: length of a fence that is absent")?;
+        rule(node.high().is_none_or(|high| node.low() < high), "leaf: low fence not below high fence")?;
+        rule(
+            node.prefix_len() == fence_prefix_len(node.low(), node.high()),
+            "leaf: prefix is not the fences'",
+        )?;
+    } else {
+        rule(flags == 0 && node.high_len() == 0, "inner node: has fences")?;
+        rule(node.prefix_len() == node.low_len(), "inner node: prefix length")?;
+    }
+    check_entries(node, fences)
+}
+
+fn check_entries(node: Node<'_>, fences: usize) -> Result<(), Corruption> {
+    let fail = |index: usize, what: &str| Err(Corruption::new(format!("node entry {index}: {what}")));
+    let end = node.bytes().len();
+    let mut live = fences;
+    for index in 0..node.count() {
+        let offset = node.offset(index);
+        if offset > node.heap_len() || offset < fences + INNER_LENGTHS {
+            return fail(index, "offset outside the heap");
+        }
+        let at = end - offset;
+        let suffix_len = usize::from(u16_at(node.bytes(), at));
+        let len = if node.is_leaf() {
+            let stored = u16_at(node.bytes(), at + 2);
+            if stored & BLOB_BIT != 0 && usize::from(stored & !BLOB_BIT) != BLOB_REF_LEN {
+                return fail(index, "length of a blob reference");
+            }
+            LEAF_LENGTHS + tail_len(suffix_len) + usize::from(stored & !BLOB_BIT)
+        } else {
+            INNER_LENGTHS + tail_len(suffix_len)
+        };
+        if len > offset - fences {
+            return fail(index, "reaches beyond the heap");
+        }
+        live += len;
+        if suffix_len < 4 && node.head(index) << (8 * suffix_len) != 0 {
+            return fail(index, "head longer than its key");
+        }
+        if index > 0 && compare_neighbours(node, index) != Ordering::Less {
+            return fail(index, "keys out of order");
+        }
+    }
+    if live + node.garbage() != node.heap_len() {
+        return Err(Corruption::new("node: the heap's parts do not add up"));
+    }
+    if node.is_leaf() { check_fences(node) } else { Ok(()) }
+}
+
+/// Compares an entry's key with that of the one before.
+fn compare_neighbours(node: Node<'_>, index: usize) -> Ordering {
+    let (before, here) = (node.suffix(index - 1), node.suffix(index));
+    let rest = || compare_rest(before.1, before.0, here.1, here.0);
+    node.head(index - 1).cmp(&node.head(index)).then_with(rest)
+}
+
+/// The first and the last key lie between the fences, and so does everything between them.
+fn check_fences(node: Node<'_>) -> Result<(), Corruption> {
+    let Some(last) = node.count().checked_sub(1) else { return Ok(()) };
+    if node.key(0).as_slice() < node.low() {
+        return Err(Corruption::new("leaf: a key below the low fence"));
+    }
+    if node.high().is_some_and(|high| node.key(last).as_slice() >= high) {
+        return Err(Corruption::new("leaf: a key at or above the high fence"));
+    }
+    Ok(())
+}

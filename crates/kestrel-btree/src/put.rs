@@ -1,0 +1,124 @@
+//! Changing one key.
+
+use kestrel_pager::PageId;
+
+use crate::cell::{Change, fits_inline, max_key};
+use crate::find::{Seek, lookup, step};
+use crate::merge::merge_under_full;
+use crate::node::Node;
+use crate::split::split_leaf;
+use crate::write::NodeWriter;
+use crate::{BlobRef, Cell, Corruption, LeafOp, PageView, Previous, WritePages, edit};
+
+/// Makes an empty tree: one leaf. Returns the root's id, which stays the root for the tree's whole life.
+///
+/// # Errors
+/// What the pages report.
+pub fn create_root<P: WritePages>(pages: &mut P) -> Result<PageId, P::Error> {
+    let root = pages.allocate()?;
+    match NodeWriter::leaf(pages.edit(root)?, &[], None, 0) {
+        Ok(writer) => writer.finish(),
+        Err(_) => return Err(Corruption::at(root, "page too small for a leaf").into()),
+    };
+    Ok(root)
+}
+
+/// A leaf that covers a key, and what it holds there.
+struct Place {
+    leaf: PageId,
+    existed: bool,
+    blob: Option<BlobRef>,
+}
+
+fn locate<P: WritePages>(pages: &mut P, root: PageId, key: &[u8]) -> Result<Place, P::Error> {
+    let mut id = root;
+    let mut parent = None;
+    loop {
+        let page = pages.fetch(id)?;
+        match step(id, page.node(), &mut parent, Seek::At(key))? {
+            Some(child) => id = child,
+            None => {
+                let node = Node::new(page.node());
+                if node.low() > key || node.high().is_some_and(|high| high <= key) {
+                    return Err(Corruption::at(id, "leaf: does not cover a key that leads to it").into());
+                }
+                let found = lookup(&page, key);
+                return Ok(Place {
+                    leaf: id,
+                    existed: found.is_some(),
+                    blob: found.and_then(|found| found.blob()),
+                });
+            }
+        }
+    }
+}
+
+/// Stores a cell under a key, replacing what is there; a blob that is replaced is freed.
+///
+/// # Errors
+/// What the pages report, and damage to the tree's structure.
+///
+/// # Panics
+/// If the key is longer than [`max_key`], or an inline value longer than [`fits_inline`] allows.
+pub fn put<P: WritePages>(
+    pages: &mut P,
+    root: PageId,
+    key: &[u8],
+    cell: Cell<'_>,
+) -> Result<Previous, P::Error> {
+    let capacity = pages.capacity();
+    assert!(key.len() <= max_key(capacity), "key longer than a page can hold");
+    if let Cell::Inline(value) = cell {
+        assert!(fits_inline(capacity, key.len(), value.len()), "inline value longer than a page can hold");
+    }
+    let Place { leaf, existed, blob } = locate(pages, root, key)?;
+    if !pages.buffer(leaf, LeafOp { key, change: Change::Put(cell), existed })? {
+        put_in_place(pages, root, leaf, key, cell)?;
+    }
+    if let Some(old) = blob.filter(|old| cell.blob() != Some(*old)) {
+        pages.free_blob(old)?;
+    }
+    Ok(if existed { Previous::Present } else { Previous::Absent })
+}
+
+fn put_in_place<P: WritePages>(
+    pages: &mut P,
+    root: PageId,
+    mut leaf: PageId,
+    key: &[u8],
+    cell: Cell<'_>,
+) -> Result<(), P::Error> {
+    while edit::put(pages.edit(leaf)?, key, cell).is_err() {
+        // Every split leaves fewer entries beside the key, and the key alone fits.
+        if !split_leaf(pages, root, key)? {
+            return Err(Corruption::at(leaf, "leaf: no room for a single entry").into());
+        }
+        leaf = locate(pages, root, key)?.leaf;
+    }
+    Ok(())
+}
+
+/// Removes a key; its blob is freed.
+///
+/// # Errors
+/// What the pages report, and damage to the tree's structure.
+pub fn remove<P: WritePages>(pages: &mut P, root: PageId, key: &[u8]) -> Result<Previous, P::Error> {
+    let Place { leaf, existed, blob } = locate(pages, root, key)?;
+    if !existed {
+        return Ok(Previous::Absent);
+    }
+    if !pages.buffer(leaf, LeafOp { key, change: Change::Delete, existed })? {
+        let node = pages.edit(leaf)?;
+        let view = Node::new(node);
+        let Ok(index) = view.search(key) else {
+            return Err(Corruption::at(leaf, "leaf: consolidation lost a key").into());
+        };
+        let before = view.live_len();
+        edit::remove_range(node, index, index + 1);
+        merge_under_full(pages, root, leaf, key, before)?;
+    }
+    if let Some(old) = blob {
+        pages.free_blob(old)?;
+    }
+    Ok(Previous::Present)
+}

@@ -1,0 +1,407 @@
+//! A disk that forgets what was not synced, fails on demand and can lose its power at any operation.
+//!
+//! What a crash leaves is chosen piece by piece: every unsynced 512-byte sector, every unsynced length and every
+//! unsynced directory operation independently. Directory operations that share a name keep their order: one is only
+//! kept if all before it that touch one of its names are. A rename happens wholly or not at all.
+//!
+//! Locks: the state's before a file's. Both are held briefly and never across a call to the outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::faults::{Fault, FaultEffect, FaultPlan, Operation, OperationCounts, Verdict};
+use crate::name;
+use crate::process_lock::ProcessLocks;
+use crate::random::SplitMix64;
+use crate::space::Space;
+use crate::storage::{LockError, Storage, StorageFile, StorageLock};
+use crate::unsynced::{Choose, UnsyncedFile};
+
+/// A storage in memory that forgets unsynced writes and names at a [`crash`](CrashStorage::crash). Clones are the same
+/// storage.
+///
+/// ```
+/// use kestrel_io::{CrashStorage, Storage};
+///
+/// # fn main() -> std::io::Result<()> {
+/// let storage = CrashStorage::new();
+/// storage.create("kept")?;
+/// storage.sync_directory()?;
+/// storage.create("perhaps")?;
+/// let after = storage.crash(7);
+/// assert!(after.open("kept").is_ok());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct CrashStorage {
+    state: Arc<Mutex<State>>,
+    locks: ProcessLocks,
+    space: Space,
+}
+
+type SharedFile = Arc<Mutex<UnsyncedFile>>;
+
+#[derive(Debug, Default)]
+struct State {
+    plan: FaultPlan,
+    names: BTreeMap<String, SharedFile>,
+    /// The names that are sure to be there after a crash, before `changes`.
+    durable_names: BTreeMap<String, SharedFile>,
+    /// What happened to names since the last sync of the directory.
+    changes: Vec<Change>,
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Create(String, SharedFile),
+    Rename(String, String),
+    Remove(String),
+}
+
+impl Change {
+    fn names(&self) -> impl Iterator<Item = &String> {
+        let (first, second) = match self {
+            Change::Create(name, _) | Change::Remove(name) => (name, None),
+            Change::Rename(from, to) => (from, Some(to)),
+        };
+        std::iter::once(first).chain(second)
+    }
+
+    fn apply(&self, names: &mut BTreeMap<String, SharedFile>) {
+        match self {
+            Change::Create(name, file) => drop(names.insert(name.clone(), Arc::clone(file))),
+            Change::Remove(name) => drop(names.remove(name)),
+            Change::Rename(from, to) => {
+                if let Some(file) = names.remove(from) {
+                    names.insert(to.clone(), file);
+                }
+            }
+        }
+    }
+}
+
+impl CrashStorage {
+    /// An empty storage without faults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: Arc::default(), locks: ProcessLocks::default(), space: Space::new(None) }
+    }
+
+    /// What a crash at this moment leaves, chosen by `seed`: a new storage without faults, unlocked, of the same
+    /// capacity, in which everything is durable. This storage goes on unchanged, so one moment can be crashed many times.
+    #[must_use]
+    pub fn crash(&self, seed: u64) -> CrashStorage {
+        let mut random = SplitMix64::new(seed);
+        // Nothing, everything, or each piece with its own chance: the extremes would hardly ever come up by dice.
+        match random.below(8) {
+            0 => self.crash_with(|_| 0),
+            1 => self.crash_with(|alternatives| alternatives - 1),
+            mode => {
+                let kept_in_16 = [1, 4, 8, 8, 12, 15][mode - 2];
+                self.crash_with(move |alternatives| {
+                    if random.below(16) < kept_in_16 {
+                        alternatives - 1
+                    } else {
+                        random.below(alternatives - 1)
+                    }
+                })
+            }
+        }
+    }
+
+    /// Like [`CrashStorage::crash`], with every choice left to the caller: `choose` gets the number of alternatives (at
+    /// least 2; the first is what was durable, the last the newest) and returns the index of one. It is asked in the
+    /// same order each time, so all outcomes of a small set of unsynced pieces can be enumerated.
+    #[must_use]
+    pub fn crash_with(&self, mut choose: impl FnMut(usize) -> usize) -> CrashStorage {
+        let state = self.state.lock();
+        let left = CrashStorage::new();
+        let mut names = state.durable_names.clone();
+        let mut lost: BTreeSet<&String> = BTreeSet::new();
+        for change in &state.changes {
+            if change.names().all(|name| !lost.contains(name)) && choose(2) == 1 {
+                change.apply(&mut names);
+            } else {
+                lost.extend(change.names());
+            }
+        }
+        let files = names.into_iter().filter_map(|(name, file)| {
+            // The new space has no limit yet, so the copy cannot be refused.
+            let file = file.lock().crash(left.space.clone(), &mut choose as &mut Choose<'_>).ok()?;
+            Some((name, Arc::new(Mutex::new(file))))
+        });
+        let files: BTreeMap<_, _> = files.collect();
+        {
+            let mut state = left.state.lock();
+            state.durable_names = files.clone();
+            state.names = files;
+        }
+        left.space.set_capacity(self.space.capacity());
+        left
+    }
+
+    /// How many sectors, lengths and directory operations a crash at this moment would decide about.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        let state = self.state.lock();
+        let mut files: Vec<&SharedFile> = state.durable_names.values().chain(state.names.values()).collect();
+        files.sort_by_key(|file| Arc::as_ptr(file));
+        files.dedup_by_key(|file| Arc::as_ptr(file));
+        state.changes.len() + files.iter().map(|file| file.lock().undecided()).sum::<usize>()
+    }
+
+    /// Plans a failure. Several may be planned; the one planned last decides if two meet.
+    pub fn fail(&self, fault: Fault) {
+        self.state.lock().plan.add(fault);
+    }
+
+    /// Turns the power off during the operation of this number (the first operation of a storage has number 0): that
+    /// operation is left half done and fails, all later ones fail without effect.
+    pub fn stop_at(&self, number: u64) {
+        self.state.lock().plan.stop_at(number);
+    }
+
+    /// Whether the operation given to [`CrashStorage::stop_at`] is still to come.
+    #[must_use]
+    pub fn has_power(&self) -> bool {
+        self.state.lock().plan.has_power()
+    }
+
+    /// Forgets all planned failures, and turns the power on again.
+    pub fn clear_faults(&self) {
+        self.state.lock().plan.clear();
+    }
+
+    /// Limits the space of all files together, counted in blocks of 4 KiB; beyond it writes fail with
+    /// [`StorageFull`](io::ErrorKind::StorageFull). A removed file's space comes back once its removal is durable.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.space.set_capacity(bytes);
+    }
+
+    /// Bytes in use, in whole blocks.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.space.used()
+    }
+
+    /// How often each operation was called so far.
+    #[must_use]
+    pub fn operations(&self) -> OperationCounts {
+        self.state.lock().plan.counts()
+    }
+
+    /// Runs an operation on names as the plan has it.
+    fn run<T>(&self, operation: Operation, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.state.lock();
+        match state.plan.judge(operation) {
+            Verdict::Succeed | Verdict::Fail(FaultEffect::Short) => act(&mut state),
+            Verdict::Fail(effect) => Err(injected(effect, operation)),
+            Verdict::PowerIsOff => Err(power_off()),
+            Verdict::PowerGoesOff => {
+                // The change may reach the disk like any unsynced one.
+                let _ = act(&mut state);
+                Err(power_off())
+            }
+        }
+    }
+
+    fn handle(&self, file: &SharedFile) -> Arc<dyn StorageFile> {
+        Arc::new(CrashFile { state: Arc::clone(&self.state), file: Arc::clone(file) })
+    }
+}
+
+impl Default for CrashStorage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn power_off() -> io::Error {
+    io::Error::other("the power is off")
+}
+
+fn injected(effect: FaultEffect, operation: Operation) -> io::Error {
+    let kind = match effect {
+        FaultEffect::Error(kind) => kind,
+        FaultEffect::Short | FaultEffect::Torn => io::ErrorKind::Other,
+    };
+    io::Error::new(kind, format!("planned failure of {operation:?}"))
+}
+
+impl State {
+    fn change(&mut self, change: Change) {
+        change.apply(&mut self.names);
+        self.changes.push(change);
+    }
+
+    fn find(&self, name: &str) -> io::Result<&SharedFile> {
+        self.names.get(name).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl Storage for CrashStorage {
+    fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        name::check(name)?;
+        self.run(Operation::Open, |state| state.find(name).map(|file| self.handle(file)))
+    }
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        name::check(name)?;
+        self.run(Operation::Create, |state| {
+            if state.names.contains_key(name) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let file = Arc::new(Mutex::new(UnsyncedFile::new(self.space.clone())));
+            state.change(Change::Create(name.to_owned(), Arc::clone(&file)));
+            Ok(self.handle(&file))
+        })
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.run(Operation::List, |state| Ok(state.names.keys().cloned().collect()))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        name::check(from)?;
+        name::check(to)?;
+        self.run(Operation::Rename, |state| {
+            state.find(from)?;
+            if from != to {
+                state.change(Change::Rename(from.to_owned(), to.to_owned()));
+            }
+            Ok(())
+        })
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        name::check(name)?;
+        self.run(Operation::Remove, |state| {
+            state.find(name)?;
+            state.change(Change::Remove(name.to_owned()));
+            Ok(())
+        })
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        match state.plan.judge(Operation::SyncDirectory) {
+            Verdict::Succeed | Verdict::Fail(FaultEffect::Short) => {
+                state.changes.clear();
+                state.durable_names = state.names.clone();
+                Ok(())
+            }
+            Verdict::Fail(effect) => Err(injected(effect, Operation::SyncDirectory)),
+            Verdict::PowerGoesOff | Verdict::PowerIsOff => Err(power_off()),
+        }
+    }
+
+    fn lock(&self, name: &str) -> Result<Box<dyn StorageLock>, LockError> {
+        name::check(name)?;
+        self.run(Operation::Lock, |_| Ok(()))?;
+        self.locks.lock(name)
+    }
+
+    fn describe(&self) -> String {
+        "simulated disk".to_owned()
+    }
+}
+
+#[derive(Debug)]
+struct CrashFile {
+    state: Arc<Mutex<State>>,
+    file: SharedFile,
+}
+
+impl CrashFile {
+    fn judge(&self, operation: Operation) -> Verdict {
+        self.state.lock().plan.judge(operation)
+    }
+
+    /// Runs an operation whose failure has no half-way state.
+    fn run<T>(
+        &self,
+        operation: Operation,
+        act: impl FnOnce(&mut UnsyncedFile) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match self.judge(operation) {
+            Verdict::Succeed | Verdict::Fail(FaultEffect::Short) => act(&mut self.file.lock()),
+            Verdict::Fail(effect) => Err(injected(effect, operation)),
+            Verdict::PowerIsOff => Err(power_off()),
+            Verdict::PowerGoesOff => {
+                let _ = act(&mut self.file.lock());
+                Err(power_off())
+            }
+        }
+    }
+}
+
+/// Half of a buffer, at least one byte of it.
+fn half(len: usize) -> usize {
+    len.div_ceil(2)
+}
+
+impl StorageFile for CrashFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self.judge(Operation::Read) {
+            Verdict::Succeed => Ok(self.file.lock().read(buffer, offset)),
+            Verdict::Fail(FaultEffect::Short) => {
+                let half = half(buffer.len());
+                Ok(self.file.lock().read(&mut buffer[..half], offset))
+            }
+            Verdict::Fail(effect) => Err(injected(effect, Operation::Read)),
+            Verdict::PowerGoesOff | Verdict::PowerIsOff => Err(power_off()),
+        }
+    }
+
+    fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<usize> {
+        let verdict = self.judge(Operation::Write);
+        let written = match verdict {
+            Verdict::Succeed | Verdict::PowerGoesOff => buffer,
+            Verdict::Fail(FaultEffect::Short | FaultEffect::Torn) => &buffer[..half(buffer.len())],
+            Verdict::Fail(effect) => return Err(injected(effect, Operation::Write)),
+            Verdict::PowerIsOff => return Err(power_off()),
+        };
+        self.file.lock().write(written, offset)?;
+        match verdict {
+            Verdict::Fail(FaultEffect::Torn) => Err(injected(FaultEffect::Torn, Operation::Write)),
+            Verdict::PowerGoesOff => Err(power_off()),
+            _ => Ok(written.len()),
+        }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        match self.judge(Operation::SyncData) {
+            Verdict::Succeed | Verdict::Fail(FaultEffect::Short) => {
+                self.file.lock().sync();
+                Ok(())
+            }
+            Verdict::Fail(effect) => {
+                self.file.lock().fail_sync();
+                Err(injected(effect, Operation::SyncData))
+            }
+            Verdict::PowerGoesOff | Verdict::PowerIsOff => Err(power_off()),
+        }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.run(Operation::Len, |file| Ok(file.len()))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.run(Operation::SetLen, |file| {
+            file.set_len(len);
+            Ok(())
+        })
+    }
+
+    fn preallocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.run(Operation::Preallocate, |file| file.preallocate(offset, len))
+    }
+}
+
+#[cfg(test)]
+mod tests;
