@@ -79,7 +79,8 @@ impl Arena {
 #[cfg(miri)]
 impl Drop for Arena {
     fn drop(&mut self) {
-        let layout = std::alloc::Layout::from_size_align(self.frame_bytes * self.frames, 4096).expect("as in map");
+        let layout =
+            std::alloc::Layout::from_size_align(self.frame_bytes * self.frames, 4096).expect("as in map");
         // SAFETY: allocated with the same layout in `map`, and freed once.
         unsafe { std::alloc::dealloc(self.base.as_ptr(), layout) };
     }

@@ -7,11 +7,14 @@
 //!
 //! Walking needs an epoch guard; changing anything needs the page's stripe lock as well.
 
+#![allow(unsafe_code)]
+
 use crossbeam_epoch::Guard;
+use parking_lot::MutexGuard;
 
 use crate::link::{Link, Word};
 use crate::store::Location;
-use crate::version::{Kind, VersionRef};
+use crate::version::{Kind, VersionRef, retire};
 use crate::{PageId, Timestamp};
 
 /// A run of deltas down to a base.
@@ -74,6 +77,32 @@ impl<'g> Segment<'g> {
 /// All segments of the chain that begins at `link`, newest first.
 pub(crate) fn segments<'g>(link: &'g Link, guard: &'g Guard) -> impl Iterator<Item = Segment<'g>> {
     std::iter::successors(Segment::at(link, None, guard), move |segment| segment.older(guard))
+}
+
+/// The right to change the chain of a page: its stripe lock.
+pub(crate) struct Stripe<'l>(MutexGuard<'l, ()>);
+
+impl<'l> Stripe<'l> {
+    pub(crate) fn new(lock: MutexGuard<'l, ()>) -> Stripe<'l> {
+        Stripe(lock)
+    }
+
+    /// Takes `count` versions, linked from `first` on, out of the chain: `link`, which leads to `first`, gets `to`
+    /// instead. Readers that are under way keep what they see; the versions go when the last of them is done.
+    pub(crate) fn cut(
+        &self,
+        link: &Link,
+        (first, count): (VersionRef<'_>, usize),
+        to: Word<'_>,
+        guard: &Guard,
+    ) {
+        debug_assert_eq!(link.load(guard), Word::Version(first), "only what hangs there can be cut off");
+        let _held = &self.0;
+        link.store(to);
+        // SAFETY: the run was just unlinked, once, as the link that led to it was changed under the stripe lock; what is
+        // unlinked is never changed.
+        unsafe { retire(guard, first, count) };
+    }
 }
 
 /// What a chain shows to a snapshot.

@@ -9,8 +9,9 @@ use std::ptr::NonNull;
 
 use crossbeam_epoch::Guard;
 
-use crate::version::{Header, VersionRef, release};
-use crate::{PageId, Timestamp};
+use crate::link::{Link, Word};
+use crate::version::{Header, Kind, VersionRef, release};
+use crate::{Fault, PageId, Timestamp, TreeId};
 
 /// Deltas that one segment may have: more cost every reader more than one consolidation costs.
 pub const MAX_DELTAS: usize = 8;
@@ -27,39 +28,59 @@ pub struct PinnedPage {
 }
 
 impl PinnedPage {
-    /// # Safety
-    /// `base` (an image) and `deltas` (newest first, at most [`MAX_DELTAS`]) were read from links under `guard`.
+    /// The page whose chain begins at `link`, as a snapshot at `at` sees it. Deltas above a base that is too new are
+    /// newer than that base, so whatever is collected belongs to the base that ends the walk.
     #[inline]
-    pub(crate) unsafe fn new<'g>(
-        base: VersionRef<'g>,
-        deltas: impl Iterator<Item = VersionRef<'g>>,
-        guard: Guard,
-    ) -> PinnedPage {
-        let mut page =
-            PinnedPage { base: base.as_ptr(), deltas: [MaybeUninit::uninit(); MAX_DELTAS], count: 0, _guard: guard };
-        for delta in deltas {
-            page.deltas[page.count].write(delta.as_ptr());
-            page.count += 1;
-        }
-        page
+    pub(crate) fn find(link: &Link, page: PageId, at: Timestamp, guard: Guard) -> Result<PinnedPage, Fault> {
+        let mut deltas = [MaybeUninit::uninit(); MAX_DELTAS];
+        let mut count = 0;
+        let mut word = link.load(&guard);
+        let base = loop {
+            let version = match word {
+                Word::Version(version) => version,
+                Word::OnDisk(_) => return Err(Fault::NotResident(page)),
+                Word::Empty => return Err(Fault::Missing(page)),
+            };
+            if version.ts <= at {
+                match version.kind {
+                    Kind::Delta => {
+                        deltas[count].write(version.as_ptr());
+                        count += 1;
+                    }
+                    Kind::Image => {
+                        version.touch();
+                        break version.as_ptr();
+                    }
+                    Kind::Stub => return Err(Fault::NotResident(page)),
+                    Kind::Tombstone => return Err(Fault::Missing(page)),
+                }
+            }
+            word = version.header().next.load(&guard);
+        };
+        Ok(PinnedPage { base, deltas, count, _guard: guard })
     }
 
     #[inline]
     fn base(&self) -> VersionRef<'_> {
-        // SAFETY: by the contract of `new`; the guard lives as long as `self`.
+        // SAFETY: read from a link under the guard, which lives as long as `self`.
         unsafe { VersionRef::new(self.base) }
     }
 
     #[inline]
     fn delta_version(&self, newest_first: usize) -> VersionRef<'_> {
         assert!(newest_first < self.count, "delta {newest_first} of {}", self.count);
-        // SAFETY: `new` initialised the first `count` entries, with pointers that are good under the guard.
+        // SAFETY: `find` initialised the first `count` entries, with pointers that are good under the guard.
         unsafe { VersionRef::new(self.deltas[newest_first].assume_init()) }
     }
 
     /// Which page it is.
     pub fn id(&self) -> PageId {
         self.base().page
+    }
+
+    /// The tree it belongs to.
+    pub fn tree(&self) -> TreeId {
+        self.base().tree
     }
 
     /// The base image's payload.
@@ -121,7 +142,7 @@ unsafe impl Sync for Held {}
 
 impl Held {
     #[inline]
-    fn new(version: VersionRef<'_>) -> Held {
+    pub(crate) fn new(version: VersionRef<'_>) -> Held {
         version.hold();
         Held(version.as_ptr())
     }

@@ -30,7 +30,10 @@ struct Block {
 
 impl Block {
     fn new() -> Block {
-        Block { slots: std::array::from_fn(|_| CachePadded::new(AtomicU64::new(FREE))), next: OnceLock::new() }
+        Block {
+            slots: std::array::from_fn(|_| CachePadded::new(AtomicU64::new(FREE))),
+            next: OnceLock::new(),
+        }
     }
 }
 

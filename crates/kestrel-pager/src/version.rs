@@ -187,6 +187,14 @@ impl<'g> VersionRef<'g> {
         unsafe { &*self.header().pool }
     }
 
+    /// Lets the clock hand pass an image some more times, inner nodes more often.
+    #[inline]
+    pub(crate) fn touch(self) {
+        if self.chances.load(Ordering::Relaxed) == 0 {
+            self.chances.store(if self.level > 0 { 3 } else { 1 }, Ordering::Relaxed);
+        }
+    }
+
     /// Adds a count for a user. The version must be reachable (its count is not zero).
     pub(crate) fn hold(self) {
         let before = self.refs.fetch_add(1, Ordering::Relaxed);
@@ -280,7 +288,13 @@ unsafe impl Sync for OwnedVersion {}
 
 impl OwnedVersion {
     /// A delta of `payload` on `page`, with `cost` its share in the size bound of the page.
-    pub(crate) fn delta(page: PageId, tree: TreeId, payload: &[u8], cost: u32, pool: &Arc<Pool>) -> OwnedVersion {
+    pub(crate) fn delta(
+        page: PageId,
+        tree: TreeId,
+        payload: &[u8],
+        cost: u32,
+        pool: &Arc<Pool>,
+    ) -> OwnedVersion {
         let mut header = Header::new(Kind::Delta, page, tree, Timestamp(0), pool);
         header.len = u32::try_from(payload.len()).expect("a delta is smaller than a page");
         header.accumulated = cost;
@@ -288,7 +302,13 @@ impl OwnedVersion {
     }
 
     /// A stub; the caller gives it its location.
-    pub(crate) fn stub(page: PageId, tree: TreeId, ts: Timestamp, blob_len: u32, pool: &Arc<Pool>) -> OwnedVersion {
+    pub(crate) fn stub(
+        page: PageId,
+        tree: TreeId,
+        ts: Timestamp,
+        blob_len: u32,
+        pool: &Arc<Pool>,
+    ) -> OwnedVersion {
         let mut header = Header::new(Kind::Stub, page, tree, ts, pool);
         header.len = blob_len;
         Self::allocate(header, &[], pool)
@@ -304,11 +324,17 @@ impl OwnedVersion {
         pool.account_allocated(header.kind, layout.size());
         // SAFETY: the layout's size is not zero.
         let raw = unsafe { std::alloc::alloc(layout) };
-        let Some(pointer) = NonNull::new(raw.cast::<Header>()) else { std::alloc::handle_alloc_error(layout) };
+        let Some(pointer) = NonNull::new(raw.cast::<Header>()) else {
+            std::alloc::handle_alloc_error(layout)
+        };
         // SAFETY: fresh memory of the header's size and alignment, followed by room for the payload.
         unsafe {
             pointer.write(header);
-            std::ptr::copy_nonoverlapping(payload.as_ptr(), pointer.add(1).cast::<u8>().as_ptr(), payload.len());
+            std::ptr::copy_nonoverlapping(
+                payload.as_ptr(),
+                pointer.add(1).cast::<u8>().as_ptr(),
+                payload.len(),
+            );
         }
         OwnedVersion(pointer)
     }

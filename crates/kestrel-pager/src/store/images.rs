@@ -69,6 +69,11 @@ impl PageStore {
         }
     }
 
+    /// Announces a read of an image.
+    pub fn will_need(&self, at: Location) {
+        self.file.will_need(at.offset(), at.extent(None).bytes());
+    }
+
     /// Like [`PageStore::read_image`], for whoever has to know the checksum.
     pub(crate) fn read_sealed_image(
         &self,

@@ -62,6 +62,11 @@ impl Location {
         self.sector() * SECTOR
     }
 
+    /// At most how many packed bytes the image there has.
+    pub(crate) fn image_bytes_max(self) -> u32 {
+        u32::from(self.sectors()) * SECTOR as u32
+    }
+
     pub(crate) fn sector(self) -> u64 {
         self.0 >> (LENGTH_BITS + TAG_BITS)
     }

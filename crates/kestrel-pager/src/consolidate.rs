@@ -1,0 +1,94 @@
+//! Consolidation: merging the deltas of a page's newest segment into a new base. Changes no logical state: the image has
+//! the timestamp of the newest delta, and the old segment stays as long as a snapshot may need it.
+
+use crossbeam_epoch as epoch;
+
+use crate::chain::{self, Segment};
+use crate::link::Word;
+use crate::prune::Superseded;
+use crate::snapshots::Need;
+use crate::version::Kind;
+use crate::{Error, Fault, PageId, Pager, Timestamp};
+
+impl Pager {
+    /// Merges the deltas of the newest state of a page, if it has any. Returns whether none are left; `false` if another
+    /// thread changed the page meanwhile. To be called with nothing pinned.
+    ///
+    /// # Errors
+    /// No frame can be had, or the page cannot be read.
+    pub fn consolidate(&self, page: PageId) -> Result<bool, Error> {
+        if self.head(page).is_none_or(|head| head.deltas == 0) {
+            return Ok(true);
+        }
+        let mut frame = self.take_frame(page, crate::TreeId(0))?;
+        let state = match self.read(page, Timestamp::MAX) {
+            Ok(state) => state,
+            Err(Fault::Missing(_)) => return Ok(true),
+            Err(Fault::NotResident(_)) => {
+                drop(frame);
+                self.load(page, Timestamp::MAX)?;
+                return Ok(false);
+            }
+        };
+        if state.delta_count() == 0 {
+            return Ok(true);
+        }
+        let used = state.with_layers(|layers| self.layout.consolidate(layers, frame.payload_mut()))?;
+        let level = self.layout.level(frame.payload());
+        let header = frame.header_mut();
+        header.tree = state.tree();
+        header.ts = state.timestamp();
+        header.level = level;
+        header.accumulated = used as u32;
+
+        let live = self.snapshots.live_set();
+        let guard = epoch::pin();
+        let link = self.link(page);
+        let kept = {
+            let stripe = self.stripe(page);
+            let top = Segment::at(link, None, &guard);
+            // What was merged is still all there is: same newest delta, same base (which an eviction may have replaced).
+            let Some(old) = top.filter(|top| {
+                top.head.ts == state.timestamp()
+                    && top.head.deltas as usize == state.delta_count()
+                    && top.base.kind == Kind::Image
+            }) else {
+                return Ok(false);
+            };
+            let from = old.base.ts;
+            if live.need(from, state.timestamp()) == Need::Nobody {
+                frame.version().next.store(old.base.header().next.load(&guard));
+                stripe.cut(link, (old.head, old.len(&guard)), frame.publish(&guard), &guard);
+                None
+            } else {
+                frame.version().next.store(Word::Version(old.head));
+                link.store(frame.publish(&guard));
+                Some(Superseded { page, from })
+            }
+        };
+        chain::debug_check(link, page, &guard);
+        drop(state);
+        guard.flush();
+        drop(guard);
+        self.retired.lock().add(kept);
+        Ok(true)
+    }
+
+    /// Merges pages that have had deltas for the longest time, at most `limit` of them, while deltas take more than half
+    /// of their memory. Returns whether there is more to do.
+    ///
+    /// # Errors
+    /// As [`Pager::consolidate`].
+    pub fn relieve_deltas(&self, limit: usize) -> Result<bool, Error> {
+        for _ in 0..limit {
+            if self.pool.delta_bytes() <= self.pool.delta_limit() / 2 {
+                return Ok(false);
+            }
+            let Some(page) = self.delta_pages.lock().pop_front() else { return Ok(false) };
+            if !self.consolidate(page)? {
+                self.delta_pages.lock().push_back(page);
+            }
+        }
+        Ok(true)
+    }
+}

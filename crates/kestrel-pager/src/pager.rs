@@ -1,0 +1,338 @@
+//! The pager: every page's chain, the memory they live in, and the file below.
+//!
+//! Invariants:
+//! 1. A chain changes only under its page's stripe lock; readers take none. Stripe locks are held for some dozens of
+//!    instructions, never across I/O, never two at a time.
+//! 2. A raw location in the table belongs to a page whose newest state every live snapshot may see.
+//! 3. A live claim on an extent has one owner: a table word, a version's location, or a private page.
+//! 4. No thread does I/O or waits for a frame while it pins an epoch, except a load that owns its frame already.
+
+#![allow(unsafe_code)]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_epoch as epoch;
+use crossbeam_utils::CachePadded;
+use parking_lot::Mutex;
+
+use crate::chain::Stripe;
+use crate::dirty::DirtyPages;
+use crate::link::{Link, Word};
+use crate::page_ids::PageIds;
+use crate::pool::Pool;
+use crate::prune::Retired;
+use crate::table::PageTable;
+use crate::version::{OwnedVersion, retire};
+use crate::{
+    CheckpointState, DirectoryEntry, Error, Fault, Layout, OwnedFrame, PageId, PageStore, PinnedPage,
+    Snapshots, Timestamp, TreeId, chain,
+};
+
+const STRIPES: usize = if cfg!(miri) { 4 } else { 1024 };
+
+/// How much memory a pager may take.
+#[derive(Clone, Copy, Debug)]
+pub struct PagerOptions {
+    /// Frames of the page size.
+    pub frames: usize,
+    /// Bytes of deltas.
+    pub delta_bytes: usize,
+}
+
+/// Figures of a pager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PagerStatistics {
+    /// Frames of the pool.
+    pub frames: u64,
+    /// Frames that hold nothing.
+    pub free_frames: u64,
+    /// Heap bytes of deltas.
+    pub delta_bytes: u64,
+    /// Heap bytes of stubs and tombstones, which stand for pages that are not resident.
+    pub stub_bytes: u64,
+    /// Page ids in use.
+    pub pages: u64,
+    /// Images read from disk.
+    pub page_loads: u64,
+    /// Images written to disk.
+    pub page_writes: u64,
+    /// Superseded segments that somebody may still look at, or that were not pruned yet.
+    pub superseded: u64,
+}
+
+/// What a writer has to know of a page before it lays something over it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChainHead {
+    /// The newest commit that changed the page; zero if that is older than every live snapshot.
+    pub timestamp: Timestamp,
+    /// An upper bound of the bytes that its newest state needs as one image.
+    pub accumulated: u32,
+    /// How many deltas lie over its newest base.
+    pub deltas: u32,
+}
+
+/// All pages of one database.
+pub struct Pager {
+    // Constant after construction.
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) store: Arc<PageStore>,
+    pub(crate) layout: Box<dyn Layout>,
+    pub(crate) snapshots: Arc<Snapshots>,
+    // Each page's link is protected by its stripe.
+    pub(crate) table: PageTable,
+    stripes: Box<[CachePadded<Mutex<()>>]>,
+    // Protected by their mutex.
+    pub(crate) ids: Mutex<PageIds>,
+    pub(crate) retired: Mutex<Retired>,
+    pub(crate) dirty: Mutex<DirtyPages>,
+    pub(crate) hand: Mutex<crate::evict::ClockHand>,
+    pub(crate) delta_pages: Mutex<std::collections::VecDeque<PageId>>,
+    // Atomic.
+    pub(crate) private_frames: AtomicUsize,
+    pub(crate) loads: AtomicU64,
+    pub(crate) writes: AtomicU64,
+}
+
+impl Pager {
+    /// A pager over an opened store: every page of its newest checkpoint is there, none in memory.
+    ///
+    /// # Errors
+    /// The memory cannot be had.
+    pub fn new(
+        store: PageStore,
+        state: &CheckpointState,
+        options: PagerOptions,
+        layout: Box<dyn Layout>,
+    ) -> Result<Pager, Error> {
+        let store = Arc::new(store);
+        let pool =
+            Pool::new(store.page_size() as usize, options.frames, options.delta_bytes, Arc::clone(&store))?;
+        let table = PageTable::new();
+        let guard = epoch::pin();
+        let mut used = vec![false; state.next_page as usize];
+        let mut outside = None;
+        store.for_each_durable(|page, entry| match used.get_mut(page.0 as usize) {
+            Some(used) => {
+                *used = true;
+                table.get_or_grow(page).store(Self::durable_word(page, entry, &pool, &guard));
+            }
+            None => outside = Some((page, entry)),
+        });
+        if let Some((page, entry)) = outside {
+            let detail = "the checkpoint holds a page beyond its last page id";
+            return Err(Error::corrupted(Some(page), entry.location.offset(), detail));
+        }
+        let free = (0..state.next_page).rev().filter(|&id| !used[id as usize]).collect();
+        Ok(Pager {
+            pool,
+            store,
+            layout,
+            snapshots: Snapshots::new(state.timestamp),
+            table,
+            stripes: (0..STRIPES).map(|_| CachePadded::new(Mutex::new(()))).collect(),
+            ids: Mutex::new(PageIds::new(state.next_page, free)),
+            retired: Mutex::default(),
+            dirty: Mutex::default(),
+            hand: Mutex::default(),
+            delta_pages: Mutex::default(),
+            private_frames: AtomicUsize::new(0),
+            loads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+        })
+    }
+
+    /// What the table says of a page that only the disk knows. The store has taken the live claim for it.
+    fn durable_word<'g>(
+        page: PageId,
+        entry: DirectoryEntry,
+        pool: &Arc<Pool>,
+        guard: &'g epoch::Guard,
+    ) -> Word<'g> {
+        match entry.blob_len {
+            None => Word::OnDisk(entry.location),
+            Some(len) => {
+                let mut stub = OwnedVersion::stub(page, TreeId(0), Timestamp(0), len, pool);
+                stub.header_mut().set_location(entry.location);
+                stub.publish(guard)
+            }
+        }
+    }
+
+    /// Payload bytes of a page.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.pool.capacity()
+    }
+
+    /// How many frames there are.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        self.pool.frames()
+    }
+
+    /// The registry of the database's snapshots.
+    #[must_use]
+    pub fn snapshots(&self) -> &Arc<Snapshots> {
+        &self.snapshots
+    }
+
+    /// The file below.
+    #[must_use]
+    pub fn store(&self) -> &PageStore {
+        &self.store
+    }
+
+    /// A page as a snapshot at `at` shows it. Takes no lock; some loads from memory for each newer version.
+    ///
+    /// # Errors
+    /// See [`Fault`].
+    #[inline]
+    pub fn read(&self, page: PageId, at: Timestamp) -> Result<PinnedPage, Fault> {
+        let guard = epoch::pin();
+        let link = self.table.get(page).ok_or(Fault::Missing(page))?;
+        PinnedPage::find(link, page, at, guard)
+    }
+
+    /// What lies at the top of a page's chain; `None` if the page does not exist in its newest state.
+    #[must_use]
+    pub fn head(&self, page: PageId) -> Option<ChainHead> {
+        let guard = epoch::pin();
+        match self.table.get(page)?.load(&guard) {
+            Word::Empty => None,
+            Word::OnDisk(location) => Some(ChainHead {
+                timestamp: Timestamp(0),
+                accumulated: self.bound_on_disk(location),
+                deltas: 0,
+            }),
+            Word::Version(head) if head.kind == crate::version::Kind::Tombstone => None,
+            Word::Version(head) => {
+                Some(ChainHead { timestamp: head.ts, accumulated: head.accumulated, deltas: head.deltas })
+            }
+        }
+    }
+
+    /// The newest timestamp of a page's chain, also if it was freed.
+    #[must_use]
+    pub fn newest(&self, page: PageId) -> Timestamp {
+        let guard = epoch::pin();
+        self.table.get(page).map_or(Timestamp(0), |link| chain::newest(link, &guard))
+    }
+
+    /// At most so many bytes does the image there have.
+    pub(crate) fn bound_on_disk(&self, location: crate::Location) -> u32 {
+        location.image_bytes_max().min(self.capacity() as u32)
+    }
+
+    /// A new page id.
+    ///
+    /// # Errors
+    /// All are in use.
+    pub fn allocate_page(&self) -> Result<PageId, Error> {
+        self.ids.lock().allocate()
+    }
+
+    /// Gives back an id under which nothing was ever published.
+    pub fn release_page(&self, page: PageId) {
+        self.ids.lock().release(page);
+    }
+
+    /// All page ids in use are smaller.
+    #[must_use]
+    pub fn page_limit(&self) -> u32 {
+        self.ids.lock().limit()
+    }
+
+    /// A private frame, its bytes whatever its last user left. Evicts if none is free.
+    ///
+    /// # Errors
+    /// All frames are held, or evicting failed.
+    pub fn take_frame(&self, page: PageId, tree: TreeId) -> Result<OwnedFrame, Error> {
+        // Yields, not time: about as long as some threads that are in each other's way need.
+        const PATIENCE: usize = 50_000;
+        for attempt in 0..PATIENCE {
+            if let Some(frame) = self.pool.take_frame(page, tree) {
+                return Ok(frame);
+            }
+            debug_assert!(!epoch::is_pinned(), "a frame is waited for under a pin");
+            if attempt % 64 < 2 {
+                self.evict(64)?;
+                self.prune(256);
+            }
+            // What was evicted becomes free when the epoch has moved on twice.
+            epoch::pin().flush();
+            if attempt > 4 {
+                std::thread::yield_now();
+            }
+        }
+        Err(Error::BudgetExhausted { needed: self.store.page_size().into(), what: "pages" })
+    }
+
+    /// A delta for a page, to be published. `cost` is its share in the bound of the page's bytes.
+    #[must_use]
+    pub fn new_delta(&self, page: PageId, tree: TreeId, payload: &[u8], cost: u32) -> OwnedVersion {
+        OwnedVersion::delta(page, tree, payload, cost, &self.pool)
+    }
+
+    /// Whether the memory for deltas is used up, so that whole images have to be published instead.
+    #[must_use]
+    pub fn deltas_full(&self) -> bool {
+        self.pool.delta_bytes() >= self.pool.delta_limit()
+    }
+
+    /// Whether frames are so few that it is time to [evict](Pager::evict).
+    #[must_use]
+    pub fn is_short_of_frames(&self) -> bool {
+        self.pool.free_frames() < (self.pool.frames() / 32).max(4)
+    }
+
+    /// Figures as of now.
+    #[must_use]
+    pub fn statistics(&self) -> PagerStatistics {
+        PagerStatistics {
+            frames: self.pool.frames() as u64,
+            free_frames: self.pool.free_frames() as u64,
+            delta_bytes: self.pool.delta_bytes() as u64,
+            stub_bytes: self.pool.stub_bytes() as u64,
+            pages: self.ids.lock().in_use().into(),
+            page_loads: self.loads.load(Ordering::Relaxed),
+            page_writes: self.writes.load(Ordering::Relaxed),
+            superseded: self.retired.lock().len() as u64,
+        }
+    }
+
+    /// The lock under which a page's chain changes.
+    pub(crate) fn stripe(&self, page: PageId) -> Stripe<'_> {
+        // Neighbouring pages are changed together, so they had better not share a stripe.
+        Stripe::new(self.stripes[page.0 as usize % STRIPES].lock())
+    }
+
+    pub(crate) fn link(&self, page: PageId) -> &Link {
+        self.table.get_or_grow(page)
+    }
+}
+
+impl std::fmt::Debug for Pager {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pager").field("statistics", &self.statistics()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Pager {
+    /// Gives every version back. Nobody reads any more, but user-held values may outlive the pager: they keep their
+    /// version, and through it the pool, alive.
+    fn drop(&mut self) {
+        let guard = epoch::pin();
+        let limit = self.ids.lock().limit();
+        self.table.for_each(limit, |_, link| {
+            let all: Vec<_> =
+                chain::segments(link, &guard).map(|segment| (segment.head, segment.len(&guard))).collect();
+            link.store(Word::Empty);
+            for (head, count) in all {
+                // SAFETY: the whole chain was just unlinked, and nobody else changes it: the pager is being dropped.
+                unsafe { retire(&guard, head, count) };
+            }
+        });
+        guard.flush();
+    }
+}

@@ -1,0 +1,172 @@
+//! Publishing: how changes get to the top of chains.
+//!
+//! Under the caller's commit gate, one timestamp at a time, in ascending order. Nothing here can fail. Readers at older
+//! timestamps skip what is new, so the order of pages does not matter; readers at the new timestamp begin only when the
+//! caller raises the counters of the registry.
+
+use crossbeam_epoch::{self as epoch, Guard};
+
+use crate::chain::{self, Segment};
+use crate::link::Word;
+use crate::prune::Superseded;
+use crate::version::{Kind, OwnedVersion};
+use crate::{Location, OwnedFrame, PageId, Pager, Timestamp, TreeId};
+
+/// What happens to one page.
+#[derive(Debug)]
+pub enum Change {
+    /// Operations are laid over the newest state, which has room for them (see [`ChainHead`](crate::ChainHead)).
+    Delta(OwnedVersion),
+    /// A new image.
+    Image(OwnedFrame),
+    /// A new image that lies on disk already; the live claim goes to the chain.
+    Spilled {
+        /// Whose image it is.
+        page: PageId,
+        /// The tree it belongs to.
+        tree: TreeId,
+        /// Where it lies.
+        location: Location,
+        /// Packed bytes.
+        len: u32,
+    },
+    /// A large value on disk; the live claim goes to the chain.
+    Blob {
+        /// The page that stands for it.
+        page: PageId,
+        /// The tree it belongs to.
+        tree: TreeId,
+        /// Where it lies.
+        location: Location,
+        /// Its length.
+        len: u32,
+    },
+    /// The page is freed.
+    Free(PageId),
+}
+
+impl Change {
+    /// Which page it is about.
+    #[must_use]
+    pub fn page(&self) -> PageId {
+        match self {
+            Change::Delta(delta) => delta.page(),
+            Change::Image(frame) => frame.page(),
+            Change::Spilled { page, .. } | Change::Blob { page, .. } | Change::Free(page) => *page,
+        }
+    }
+}
+
+impl Pager {
+    /// Publishes changes, at most one a page, as those of the commit at `ts`. Under the commit gate.
+    pub fn publish(&self, changes: impl IntoIterator<Item = Change>, ts: Timestamp) {
+        let mut superseded = Vec::new();
+        let mut dirty = self.dirty.lock();
+        for change in changes {
+            dirty.insert(change.page());
+            let guard = epoch::pin();
+            if let Some(old) = self.publish_one(change, ts, &guard) {
+                superseded.push(old);
+            }
+        }
+        drop(dirty);
+        if !superseded.is_empty() {
+            self.retired.lock().add(superseded);
+        }
+    }
+
+    fn publish_one(&self, change: Change, ts: Timestamp, guard: &Guard) -> Option<Superseded> {
+        let page = change.page();
+        let base = match change {
+            Change::Delta(delta) => {
+                self.publish_delta(delta, ts, guard);
+                return None;
+            }
+            Change::Image(mut frame) => {
+                let (level, used) = {
+                    let [front, heap] = self.layout.packed_parts(frame.payload());
+                    (self.layout.level(frame.payload()), front.len() + heap.len())
+                };
+                let header = frame.header_mut();
+                header.ts = ts;
+                header.level = level;
+                header.accumulated = used as u32;
+                Base::Frame(frame)
+            }
+            Change::Spilled { page, tree, location, len } => {
+                let mut stub = OwnedVersion::stub(page, tree, ts, 0, &self.pool);
+                stub.header_mut().set_location(location);
+                stub.header_mut().accumulated = len;
+                Base::Heap(stub)
+            }
+            Change::Blob { page, tree, location, len } => {
+                let mut stub = OwnedVersion::stub(page, tree, ts, len, &self.pool);
+                stub.header_mut().set_location(location);
+                Base::Heap(stub)
+            }
+            Change::Free(page) => Base::Heap(OwnedVersion::tombstone(page, ts, &self.pool)),
+        };
+        let link = self.link(page);
+        let _stripe = self.stripe(page);
+        let below = self.versioned(page, guard);
+        let old = Segment::at(link, Some(ts), guard).map(|old| Superseded { page, from: old.base.ts });
+        debug_assert!(chain::newest(link, guard) < ts || below == Word::Empty, "timestamps of {page} grow");
+        match base {
+            Base::Frame(frame) => {
+                frame.version().next.store(below);
+                link.store(frame.publish(guard));
+            }
+            Base::Heap(version) => {
+                version.version().next.store(below);
+                link.store(version.publish(guard));
+            }
+        }
+        chain::debug_check(link, page, guard);
+        old
+    }
+
+    fn publish_delta(&self, mut delta: OwnedVersion, ts: Timestamp, guard: &Guard) {
+        let page = delta.page();
+        let link = self.link(page);
+        let first = {
+            let _stripe = self.stripe(page);
+            let Word::Version(head) = self.versioned(page, guard) else {
+                unreachable!("a delta over {page}, which does not exist")
+            };
+            assert!(
+                head.kind != Kind::Tombstone && (head.deltas as usize) < crate::MAX_DELTAS,
+                "a delta over {head:?}"
+            );
+            let header = delta.header_mut();
+            header.ts = ts;
+            header.accumulated += head.accumulated;
+            header.deltas = head.deltas + 1;
+            debug_assert!(header.accumulated as usize <= self.capacity(), "{page} has no room for a delta");
+            delta.version().next.store(Word::Version(head));
+            link.store(delta.publish(guard));
+            chain::debug_check(link, page, guard);
+            head.deltas == 0
+        };
+        if first {
+            self.delta_pages.lock().push_back(page);
+        }
+    }
+
+    /// The page's link, with a raw location turned into a stub: what something can be laid over. Under the stripe lock.
+    fn versioned<'g>(&self, page: PageId, guard: &'g Guard) -> Word<'g> {
+        let link = self.link(page);
+        let word = link.load(guard);
+        let Word::OnDisk(location) = word else { return word };
+        let mut stub = OwnedVersion::stub(page, TreeId(0), Timestamp(0), 0, &self.pool);
+        stub.header_mut().set_location(location);
+        stub.header_mut().accumulated = self.bound_on_disk(location);
+        let word = stub.publish(guard);
+        link.store(word);
+        word
+    }
+}
+
+enum Base {
+    Frame(OwnedFrame),
+    Heap(OwnedVersion),
+}

@@ -1,0 +1,6 @@
+//! The pager as a whole, over a toy node format.
+#![allow(clippy::unwrap_used)]
+
+mod model;
+mod threads;
+mod toy;
