@@ -122,6 +122,35 @@ pub fn leaf_for<'p, P: ReadPages>(
     }
 }
 
+/// The leaves that a scan meets after the one it looks for, in its direction, as far as that leaf's parent knows them and
+/// at most `count`: what had better be read ahead.
+///
+/// # Errors
+/// What reading a page reports, and damage to the tree's structure.
+pub fn leaves_ahead<P: ReadPages>(
+    pages: &P,
+    root: PageId,
+    seek: Seek<'_>,
+    count: usize,
+) -> Result<Vec<PageId>, P::Error> {
+    let mut id = root;
+    let mut parent = None;
+    loop {
+        let page = pages.page(id)?;
+        let node = Node::new(page.node());
+        let Some(child) = step(id, page.node(), &mut parent, seek)? else { return Ok(Vec::new()) };
+        if node.level() > 1 {
+            id = child;
+            continue;
+        }
+        let children = (0..=node.count()).map(|index| node.child(index));
+        return Ok(match seek {
+            Seek::First | Seek::At(_) => children.skip_while(|&page| page != child).skip(1).take(count).collect(),
+            Seek::Last | Seek::Before(_) => children.rev().skip_while(|&page| page != child).skip(1).take(count).collect(),
+        });
+    }
+}
+
 /// One step down: the child to go to, or `None` in a leaf. `parent` is the level above and is moved down, so that a
 /// descent ends after at most as many steps as there are levels, whatever the pages hold.
 #[inline]

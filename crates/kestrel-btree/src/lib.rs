@@ -81,7 +81,7 @@ pub use check_tree::{TreeReport, TreeVisitor, check_tree};
 pub use consolidate::{ConsolidateError, consolidate};
 pub use corruption::Corruption;
 pub use delta::{Delta, check_delta, delta_cost, op_cost, ops};
-pub use find::{Found, FoundCell, Layer, Seek, find, leaf_for, lookup};
+pub use find::{Found, FoundCell, Layer, Seek, find, leaf_for, leaves_ahead, lookup};
 pub use merge::merge_leaf;
 pub use merged::MergedLeaf;
 pub use node::level;

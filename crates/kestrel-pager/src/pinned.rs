@@ -106,6 +106,11 @@ impl PinnedPage {
         if self.count > 0 { self.delta_version(0).ts } else { self.base().ts }
     }
 
+    /// An upper bound of the bytes that the page needs as one image.
+    pub fn accumulated(&self) -> u32 {
+        if self.count > 0 { self.delta_version(0).accumulated } else { self.base().accumulated }
+    }
+
     /// Keeps the base image (`None`) or a delta readable beyond the pin. `None` if users hold so many frames
     /// already that a copy is the better choice.
     #[inline]

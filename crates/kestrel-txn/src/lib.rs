@@ -1,1 +1,64 @@
-//! Under construction.
+//! Transactions: [`Engine`], [`ReadTxn`], [`WriteTxn`], [`Cursor`].
+//!
+//! A reader is a snapshot. A write transaction is a snapshot, a private overlay of pages, and a journal of its operations.
+//! A commit validates the journal's keys against what was committed meanwhile, appends the journal to the log and
+//! publishes the overlay; if others changed the overlay's pages, it runs the journal again over the newest state first.
+//! Recovery is the last checkpoint and the journals behind it, run by the same code.
+//!
+//! The crate starts no threads, and knows nothing of files: it is given a [`Storage`](kestrel_io::Storage).
+//!
+//! ```
+//! use std::sync::Arc;
+//! use kestrel_io::MemoryStorage;
+//! use kestrel_txn::{Durability, Engine, EngineOptions, Isolation};
+//!
+//! # fn main() -> Result<(), kestrel_txn::Error> {
+//! let engine = Engine::open(Arc::new(MemoryStorage::new()), &EngineOptions::default())?;
+//! let write = engine.begin_write(Isolation::Serializable)?;
+//! let birds = write.create_tree("birds")?;
+//! write.put(birds, b"kestrel", b"falcon")?;
+//! write.commit(Durability::Immediate)?;
+//!
+//! let read = engine.begin_read()?;
+//! assert_eq!(read.get(birds, b"kestrel")?.as_deref(), Some(&b"falcon"[..]));
+//! # Ok(())
+//! # }
+//! ```
+
+mod catalogue;
+mod checkpoint;
+mod commit;
+mod core;
+mod cursor;
+mod draft;
+mod engine;
+mod error;
+mod journal;
+mod key_range;
+mod layout;
+mod maintain;
+mod operation;
+mod options;
+mod overlay;
+mod page;
+mod read_txn;
+mod record;
+mod recovery;
+mod undo;
+mod value;
+mod verify;
+mod visibility;
+mod window;
+mod write_txn;
+
+pub use catalogue::TreeInfo;
+pub use cursor::Cursor;
+pub use engine::{Engine, Statistics};
+pub use error::{Error, ErrorKind};
+pub use kestrel_pager::{Timestamp, TreeId};
+pub use options::{Durability, EngineOptions, Isolation};
+pub use read_txn::ReadTxn;
+pub use undo::SavepointId;
+pub use value::Value;
+pub use verify::VerifyReport;
+pub use write_txn::WriteTxn;

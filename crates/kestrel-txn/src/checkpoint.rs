@@ -1,0 +1,63 @@
+//! Checkpoints: what they hold besides pages, and when the log may forget.
+
+use std::sync::atomic::Ordering;
+
+use kestrel_pager::CheckpointState;
+use kestrel_wal::Lsn;
+
+use crate::Error;
+use crate::core::Core;
+
+impl Core {
+    /// Whether the log has grown so much that a checkpoint is due.
+    pub(crate) fn is_checkpoint_due(&self) -> bool {
+        let since = self.wal.end().0.saturating_sub(self.checkpoint_lsn.load(Ordering::Relaxed));
+        since >= self.options.checkpoint_log_bytes
+    }
+
+    /// Writes a checkpoint of the newest state. Nobody is blocked but other checkpoints.
+    ///
+    /// 1. Begin: blobs that are released from here on wait for the next checkpoint. 2. Under the gate: choose C and L,
+    /// take the dirty set, the catalogue, and the oldest fragment of a running transaction. 3. Flush the log to L: a
+    /// checkpoint is never ahead of the log. 4. Write pages. 5. Finish: durable. 6. Let the log forget what lies before L
+    /// and before that fragment, as its transaction may commit behind L.
+    /// A crash before the end of 5 leaves the previous checkpoint and a log that reaches back to it.
+    pub(crate) fn checkpoint(&self) -> Result<(), Error> {
+        let _one = self.checkpointing.lock();
+        self.check_writable()?;
+        let mut writer = self.pager.store().begin_checkpoint()?;
+        let (snapshot, dirty, state, keep) = {
+            let _gate = self.gate.lock();
+            let lsn = self.wal.end();
+            let snapshot = self.snapshots().begin_applied();
+            let state = CheckpointState {
+                lsn: lsn.0,
+                timestamp: snapshot.at(),
+                next_page: self.pager.page_limit(),
+                user: self.catalogue.encode(snapshot.at()),
+            };
+            let oldest = self.fragments.lock().keys().next().copied();
+            (snapshot, self.pager.take_dirty(), state, oldest.map_or(lsn, |fragment| fragment.min(lsn)))
+        };
+        let lsn = Lsn(state.lsn);
+        let written = self
+            .wal
+            .flush(lsn)
+            .map_err(Error::from)
+            .and_then(|()| Ok(self.pager.write_dirty(&dirty, snapshot.at(), &mut writer, |_| {})?))
+            .and_then(|()| Ok(writer.finish(&state)?));
+        if let Err(error) = written {
+            self.pager.restore_dirty(&dirty);
+            // A lack of room or of memory passes; anything else leaves it open what the files hold.
+            return Err(match error.kind() {
+                crate::ErrorKind::DiskFull | crate::ErrorKind::OverBudget | crate::ErrorKind::Corrupted => error,
+                _ => self.fail(error),
+            });
+        }
+        drop(snapshot);
+        self.checkpoint_lsn.store(lsn.0, Ordering::Relaxed);
+        self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.wal.recycle(keep)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,203 @@
+//! The engine: one open database.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kestrel_io::Storage;
+
+use crate::core::Core;
+use crate::{EngineOptions, Error, Isolation, ReadTxn, VerifyReport, WriteTxn, recovery};
+
+/// An open database. Clones are handles of the same; all methods may be called from any thread.
+///
+/// The engine starts no threads: somebody has to call [`Engine::flush_log`], [`Engine::maintain`] and
+/// [`Engine::checkpoint`] now and then.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    core: Arc<Core>,
+}
+
+/// Figures of an engine as of now; counts are since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Transactions that committed changes.
+    pub commits: u64,
+    /// Commits that were refused because of a conflict.
+    pub conflicts: u64,
+    /// Commits whose operations were run again because others had changed their pages.
+    pub replays: u64,
+    /// Checkpoints that were completed.
+    pub checkpoints: u64,
+    /// Bytes of a page.
+    pub page_size: u64,
+    /// Pages and large values that exist.
+    pub pages: u64,
+    /// Pages that memory has room for.
+    pub frames: u64,
+    /// Of these, how many hold nothing.
+    pub free_frames: u64,
+    /// Bytes of changes that were not merged into pages yet.
+    pub delta_bytes: u64,
+    /// Bytes of notes about pages that are not in memory.
+    pub stub_bytes: u64,
+    /// Bytes of memory that the engine may take.
+    pub memory_budget: u64,
+    /// Bytes of the data file.
+    pub data_file_bytes: u64,
+    /// Bytes of it that are free.
+    pub data_free_bytes: u64,
+    /// Bytes of log that is kept.
+    pub log_bytes: u64,
+    /// Syncs of the log.
+    pub log_syncs: u64,
+    /// Bytes that were appended to the log.
+    pub log_appended_bytes: u64,
+    /// Pages that were read from the data file.
+    pub page_loads: u64,
+    /// Pages that were written to the data file.
+    pub page_writes: u64,
+    /// Snapshots that are in use.
+    pub live_snapshots: u64,
+    /// By how many commits the oldest of them lags behind.
+    pub oldest_snapshot_lag: u64,
+    /// Superseded states of pages that are kept.
+    pub superseded: u64,
+    /// The newest commit that new read transactions see.
+    pub visible: u64,
+}
+
+impl Engine {
+    /// Opens the database in a storage, or creates it.
+    ///
+    /// # Errors
+    /// Another process has it open; it is damaged, of a newer format, or no database; the options make no sense; or the
+    /// storage failed.
+    pub fn open(storage: Arc<dyn Storage>, options: &EngineOptions) -> Result<Engine, Error> {
+        Ok(Engine { core: Arc::new(recovery::open(storage, options)?) })
+    }
+
+    /// Begins a read transaction at the newest visible commit. Takes constant time.
+    ///
+    /// # Errors
+    /// The database was closed.
+    pub fn begin_read(&self) -> Result<ReadTxn, Error> {
+        self.core.check_open()?;
+        Ok(ReadTxn::new(&self.core))
+    }
+
+    /// Begins a write transaction at the newest commit, visible or not.
+    ///
+    /// # Errors
+    /// The database was closed, or takes no writes after a failure.
+    pub fn begin_write(&self, isolation: Isolation) -> Result<WriteTxn, Error> {
+        WriteTxn::new(&self.core, isolation)
+    }
+
+    /// Makes every commit so far durable.
+    ///
+    /// # Errors
+    /// The log could not be written or synced; the database takes no more writes then.
+    pub fn flush_log(&self) -> Result<(), Error> {
+        self.core.wal.flush(self.core.wal.end()).map_err(|error| self.core.fail(error.into()))
+    }
+
+    /// Does one bounded step of background work. Returns whether there is more to do at once.
+    ///
+    /// # Errors
+    /// The database was closed, or reading or writing failed.
+    pub fn maintain(&self) -> Result<bool, Error> {
+        self.core.maintain()
+    }
+
+    /// Whether the log has grown so much that a checkpoint is due.
+    #[must_use]
+    pub fn checkpoint_due(&self) -> bool {
+        self.core.is_checkpoint_due()
+    }
+
+    /// Writes a checkpoint; readers and writers go on meanwhile.
+    ///
+    /// # Errors
+    /// The database was closed, or reading or writing failed; the previous checkpoint then stays in force.
+    pub fn checkpoint(&self) -> Result<(), Error> {
+        self.core.check_open()?;
+        self.core.checkpoint()
+    }
+
+    /// Makes everything durable, writes a checkpoint, and refuses all further calls. Read transactions that are open go
+    /// on; when the last of them and the last handle are gone, the files may be opened again.
+    ///
+    /// # Errors
+    /// What kept the log or the checkpoint from being written. What was acknowledged is safe all the same.
+    pub fn close(&self) -> Result<(), Error> {
+        let first = {
+            let _gate = self.core.gate.lock();
+            self.core.set_closed()
+        };
+        if !first {
+            return Ok(());
+        }
+        self.flush_log()?;
+        self.core.checkpoint()
+    }
+
+    /// Figures as of now.
+    #[must_use]
+    pub fn statistics(&self) -> Statistics {
+        let core = &*self.core;
+        let (pager, log) = (core.pager.statistics(), core.wal.stats());
+        let live = core.snapshots().live_set();
+        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        Statistics {
+            commits: count(&core.counters.commits),
+            conflicts: count(&core.counters.conflicts),
+            replays: count(&core.counters.replays),
+            checkpoints: count(&core.counters.checkpoints),
+            page_size: core.pager.store().page_size().into(),
+            pages: pager.pages,
+            frames: pager.frames,
+            free_frames: pager.free_frames,
+            delta_bytes: pager.delta_bytes,
+            stub_bytes: pager.stub_bytes,
+            memory_budget: core.options.memory_budget,
+            data_file_bytes: core.pager.store().file_bytes(),
+            data_free_bytes: core.pager.store().free_bytes(),
+            log_bytes: core.wal.retained_bytes(),
+            log_syncs: log.syncs,
+            log_appended_bytes: log.appended_bytes,
+            page_loads: pager.page_loads,
+            page_writes: pager.page_writes,
+            live_snapshots: core.snapshots().live() as u64,
+            oldest_snapshot_lag: live.visible().0.saturating_sub(live.oldest().0),
+            superseded: pager.superseded,
+            visible: live.visible().0,
+        }
+    }
+
+    /// Reads everything and checks every rule that can be checked. Calls `progress` with the number of pages done and,
+    /// about, of all pages. Damage is reported, not an error.
+    ///
+    /// # Errors
+    /// Memory could not be had.
+    pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, Error> {
+        self.core.verify(progress)
+    }
+
+    /// Bytes of a page.
+    #[must_use]
+    pub fn page_size(&self) -> u32 {
+        self.core.pager.store().page_size()
+    }
+
+    /// The longest key, in bytes.
+    #[must_use]
+    pub fn max_key_len(&self) -> usize {
+        kestrel_btree::max_key(self.core.pager.capacity())
+    }
+
+    /// The longest value, in bytes.
+    #[must_use]
+    pub fn max_value_len(&self) -> u64 {
+        u32::MAX.into()
+    }
+}

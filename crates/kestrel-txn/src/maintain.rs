@@ -1,0 +1,65 @@
+//! Background work, in bounded steps that any thread may do.
+
+use kestrel_btree::{FreeStep, free_tree_step, merge_leaf};
+
+use crate::core::Core;
+use crate::draft::Draft;
+use crate::Error;
+
+/// Pages of a dropped tree that are freed at once.
+const FREED: usize = 64;
+/// Leaves that are looked at at once.
+const MERGED: usize = 8;
+
+impl Core {
+    /// One step: prune what nobody sees, keep frames and delta memory in reserve, prepare the next log segment, merge leaves
+    /// that have become small, free dropped trees. Returns whether there is more to do at once.
+    pub(crate) fn maintain(&self) -> Result<bool, Error> {
+        self.check_open()?;
+        let mut more = self.pager.prune(256);
+        if self.check_writable().is_err() {
+            return Ok(more);
+        }
+        self.wal.prepare_spare()?;
+        if self.pager.is_short_of_frames() {
+            self.pager.evict(64)?;
+            more |= self.pager.is_short_of_frames();
+        }
+        more |= self.pager.relieve_deltas(32)?;
+        more |= self.merge_thinned()?;
+        more |= self.free_dropped()?;
+        Ok(more)
+    }
+
+    /// Merges leaves that lost entries by deltas; those that were changed in place were merged then.
+    fn merge_thinned(&self) -> Result<bool, Error> {
+        for _ in 0..MERGED {
+            let Some((tree, key)) = self.thinned.lock().pop_front() else { return Ok(false) };
+            let snapshot = self.snapshots().begin_applied();
+            let Some(state) = self.catalogue.get(tree, snapshot.at()) else { continue };
+            let mut draft = Draft::new(&self.pager, &self.catalogue, snapshot.at());
+            draft.overlay.work_on(tree);
+            if merge_leaf(&mut draft.overlay, state.root, &key)? && !draft.overlay.is_empty() {
+                // If somebody was faster, the leaf comes back when it loses more.
+                self.publish_structure(draft)?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Frees some pages of a dropped tree that no snapshot sees any more.
+    fn free_dropped(&self) -> Result<bool, Error> {
+        // A checkpoint must not see a tree in the catalogue without its root.
+        let Some(_one) = self.checkpointing.try_lock() else { return Ok(false) };
+        let live = self.snapshots().live_set();
+        let Some(tree) = self.catalogue.next_to_free(live.oldest()) else { return Ok(false) };
+        let snapshot = self.snapshots().begin_applied();
+        let mut draft = Draft::new(&self.pager, &self.catalogue, snapshot.at());
+        draft.overlay.work_on(tree.id);
+        let done = free_tree_step(&mut draft.overlay, tree.root, FREED)? == FreeStep::Done;
+        if self.publish_structure(draft)? && done {
+            self.catalogue.forget(tree.id);
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,169 @@
+//! Read transactions.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use kestrel_btree::{BlobRef, FoundCell, Seek, find, leaf_for};
+use kestrel_pager::{Snapshot, Timestamp, TreeId};
+
+use crate::catalogue::{TreeInfo, TreeState};
+use crate::core::Core;
+use crate::cursor::{Cursor, Source};
+use crate::draft::tree_not_found;
+use crate::page::{LeafView, ReadError, SnapshotPages};
+use crate::{Error, Value};
+
+/// A snapshot of the whole database. Takes no lock, never waits for writers, never fails because of them.
+///
+/// Clones share the snapshot. It keeps at most one superseded state of each page alive, for as long as it lives.
+#[derive(Clone, Debug)]
+pub struct ReadTxn {
+    core: Arc<Core>,
+    snapshot: Arc<Snapshot>,
+}
+
+impl ReadTxn {
+    pub(crate) fn new(core: &Arc<Core>) -> ReadTxn {
+        ReadTxn { snapshot: Arc::new(core.snapshots().begin_visible()), core: Arc::clone(core) }
+    }
+
+    fn state(&self, tree: TreeId) -> Result<Arc<TreeState>, Error> {
+        self.core.catalogue.get(tree, self.snapshot.at()).ok_or_else(|| tree_not_found(&tree.to_string()))
+    }
+
+    fn pages(&self) -> SnapshotPages<'_> {
+        SnapshotPages { pager: &self.core.pager, at: self.snapshot.at() }
+    }
+
+    fn load(&self, page: kestrel_pager::PageId) -> Result<(), Error> {
+        Ok(self.core.pager.load(page, self.snapshot.at())?)
+    }
+
+    /// The newest commit that the snapshot contains.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        self.snapshot.at()
+    }
+
+    /// The tree of that name, if there is one. Takes time proportional to the number of trees.
+    ///
+    /// # Errors
+    /// None today; the catalogue is in memory.
+    pub fn tree(&self, name: &str) -> Result<Option<TreeId>, Error> {
+        Ok(self.core.catalogue.find(name, self.snapshot.at()))
+    }
+
+    /// All trees, by name.
+    ///
+    /// # Errors
+    /// None today; the catalogue is in memory.
+    pub fn trees(&self) -> Result<Vec<TreeInfo>, Error> {
+        Ok(self.core.catalogue.list(self.snapshot.at()))
+    }
+
+    /// The value under a key. Logarithmic in the size of the tree; usually no copy.
+    ///
+    /// # Errors
+    /// There is no such tree, or a page cannot be read.
+    pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Value>, Error> {
+        let root = self.state(tree)?.root;
+        loop {
+            let missing = match self.find_resident(root, key)? {
+                Ok(found) => return Ok(found),
+                Err(Absent::Page(page)) => page,
+                Err(Absent::Blob(blob)) => return Ok(Some(Value::owned(self.read_blob(blob)?))),
+            };
+            self.load(missing)?;
+        }
+    }
+
+    fn find_resident(
+        &self,
+        root: kestrel_pager::PageId,
+        key: &[u8],
+    ) -> Result<Result<Option<Value>, Absent>, Error> {
+        // One pin for the whole descent; those of the single pages are then cheap.
+        let _pin = crossbeam_epoch::pin();
+        let pages = self.pages();
+        match find(&pages, root, key) {
+            Ok(None) => Ok(Ok(None)),
+            Ok(Some((page, found))) => match &found.cell {
+                FoundCell::Inline(range) => Ok(Ok(Some(page.value(&found, range.clone())))),
+                FoundCell::Blob(blob) => Ok(Err(Absent::Blob(*blob))),
+            },
+            Err(ReadError::NotResident(page)) => Ok(Err(Absent::Page(page))),
+            Err(ReadError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    /// There is no such tree, or a page cannot be read.
+    pub fn contains(&self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
+        let root = self.state(tree)?.root;
+        loop {
+            let found = find(&self.pages(), root, key).map(|found| found.is_some());
+            match found {
+                Ok(found) => return Ok(found),
+                Err(ReadError::NotResident(page)) => self.load(page)?,
+                Err(ReadError::Failed(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// How many keys a tree holds. Takes constant time.
+    ///
+    /// # Errors
+    /// There is no such tree.
+    pub fn len(&self, tree: TreeId) -> Result<u64, Error> {
+        Ok(self.state(tree)?.entries_at(self.snapshot.at()))
+    }
+
+    /// The entries of a tree whose keys lie within bounds, in order, from both ends.
+    ///
+    /// # Errors
+    /// There is no such tree.
+    pub fn range(&self, tree: TreeId, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Result<Cursor, Error> {
+        self.state(tree)?;
+        Ok(Cursor::new(Source::Read(self.clone()), tree, low, high))
+    }
+
+    pub(crate) fn leaf(&self, tree: TreeId, seek: Seek<'_>) -> Result<LeafView, Error> {
+        let root = self.state(tree)?.root;
+        loop {
+            let leaf = match leaf_for(&self.pages(), root, seek) {
+                Ok((_, page)) => Ok(LeafView::new(&page)?),
+                Err(ReadError::NotResident(page)) => Err(page),
+                Err(ReadError::Failed(error)) => return Err(error),
+            };
+            match leaf {
+                Ok(leaf) => return Ok(leaf),
+                Err(page) => {
+                    self.announce(root, seek);
+                    self.load(page)?;
+                }
+            }
+        }
+    }
+
+    /// Announces the reads that a scan in this direction is about to make, as far as one inner node knows them.
+    fn announce(&self, root: kestrel_pager::PageId, seek: Seek<'_>) {
+        const AHEAD: usize = 32;
+        if let Ok(pages) = kestrel_btree::leaves_ahead(&self.pages(), root, seek, AHEAD) {
+            for page in pages {
+                self.core.pager.will_need(page);
+            }
+        }
+    }
+
+    pub(crate) fn read_blob(&self, blob: BlobRef) -> Result<Vec<u8>, Error> {
+        Ok(self.core.pager.read_blob(blob.page, self.snapshot.at(), blob.len, blob.checksum)?)
+    }
+}
+
+/// What is not in memory.
+enum Absent {
+    Page(kestrel_pager::PageId),
+    Blob(BlobRef),
+}

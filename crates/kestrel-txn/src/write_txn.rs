@@ -1,0 +1,545 @@
+//! Write transactions.
+
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kestrel_btree::{BlobRef, Seek};
+use kestrel_pager::{Snapshot, Timestamp, TreeId};
+use kestrel_wal::Lsn;
+use parking_lot::Mutex;
+
+use crate::catalogue::TreeInfo;
+use crate::core::Core;
+use crate::cursor::{Cursor, Source, covered};
+use crate::draft::{Draft, check_name, tree_not_found};
+use crate::journal::{Journal, identity_key};
+use crate::key_range::{KeyRange, KeySet, limits};
+use crate::operation::Operation;
+use crate::page::LeafView;
+use crate::undo::{Compensation, SavepointId, Undo};
+use crate::{Durability, Error, ErrorKind, Isolation, Value};
+
+/// Values up to this size go to the log whole; larger ones are referred to, in the data file.
+const LOGGED_MAX: usize = 64 << 10;
+/// Log records that nobody waits for are handed to the system beyond this.
+const BUFFERED_MAX: usize = 4 << 20;
+
+/// A write transaction: a snapshot, and changes that nobody else sees before it commits. Any number can be open at once;
+/// whether they conflict is found out when they commit. Dropping it aborts it.
+///
+/// After an error that is not the fault of an argument (a full disk, an exhausted budget, damage) the transaction can
+/// only be aborted; the database is as it was before the transaction.
+#[derive(Debug)]
+pub struct WriteTxn {
+    shared: Arc<Shared>,
+}
+
+/// What a transaction and its cursors share.
+pub(crate) struct Shared {
+    core: Arc<Core>,
+    /// `None` once the transaction has ended.
+    state: Mutex<Option<State>>,
+    /// Counts changes, so that cursors know when to look again.
+    generation: AtomicU64,
+}
+
+pub(crate) struct State {
+    pub(crate) draft: Draft,
+    pub(crate) journal: Journal,
+    /// What it read, if that counts.
+    pub(crate) reads: Option<KeySet>,
+    pub(crate) snapshot: Snapshot,
+    undo: Undo,
+    broken: Option<Error>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+impl WriteTxn {
+    pub(crate) fn new(core: &Arc<Core>, isolation: Isolation) -> Result<WriteTxn, Error> {
+        core.check_open()?;
+        core.check_writable()?;
+        let snapshot = {
+            let mut window = core.window.lock();
+            let snapshot = core.snapshots().begin_applied();
+            window.open(snapshot.at());
+            snapshot
+        };
+        let limit = core.options.operation_buffer(core.wal.max_payload());
+        let state = State {
+            draft: Draft::new(&core.pager, &core.catalogue, snapshot.at()),
+            journal: Journal::new(limit),
+            reads: (isolation == Isolation::Serializable).then(|| KeySet::new(limit)),
+            snapshot,
+            undo: Undo::default(),
+            broken: None,
+        };
+        let shared = Shared { core: Arc::clone(core), state: Mutex::new(Some(state)), generation: AtomicU64::new(0) };
+        Ok(WriteTxn { shared: Arc::new(shared) })
+    }
+
+    /// The newest commit that its snapshot contains.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        self.shared.state.lock().as_ref().map_or(Timestamp(0), |state| state.snapshot.at())
+    }
+
+    /// The tree of that name, if there is one. Takes time proportional to the number of trees.
+    ///
+    /// # Errors
+    /// The transaction failed before.
+    pub fn tree(&self, name: &str) -> Result<Option<TreeId>, Error> {
+        self.shared.with(|state| {
+            let found = state.draft.find_tree(name);
+            if let Some(reads) = &mut state.reads {
+                reads.add(TreeId::CATALOGUE, name.as_bytes());
+                if let Some(id) = found {
+                    reads.add(TreeId::CATALOGUE, &identity_key(id));
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    /// All trees, by name.
+    ///
+    /// # Errors
+    /// The transaction failed before.
+    pub fn trees(&self) -> Result<Vec<TreeInfo>, Error> {
+        self.shared.with(|state| {
+            if let Some(reads) = &mut state.reads {
+                reads.add_range(KeyRange::whole(TreeId::CATALOGUE));
+            }
+            Ok(state.draft.list())
+        })
+    }
+
+    /// The value under a key, as this transaction left it.
+    ///
+    /// # Errors
+    /// There is no such tree, or a page cannot be read.
+    pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Value>, Error> {
+        self.shared.with(|state| {
+            state.note_read(tree, key);
+            state.draft.get(tree, key)
+        })
+    }
+
+    /// Whether a key is there.
+    ///
+    /// # Errors
+    /// There is no such tree, or a page cannot be read.
+    pub fn contains(&self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
+        self.shared.with(|state| {
+            state.note_read(tree, key);
+            state.draft.contains(tree, key)
+        })
+    }
+
+    /// How many keys a tree holds. Takes constant time. Under serializable isolation, a later commit that writes to the
+    /// tree is a conflict.
+    ///
+    /// # Errors
+    /// There is no such tree.
+    pub fn len(&self, tree: TreeId) -> Result<u64, Error> {
+        self.shared.with(|state| {
+            if let Some(reads) = &mut state.reads {
+                reads.add_range(KeyRange::whole(tree));
+            }
+            state.draft.len(tree)
+        })
+    }
+
+    /// The entries of a tree whose keys lie within bounds, in order, from both ends, as the transaction leaves them while
+    /// the cursor moves.
+    ///
+    /// # Errors
+    /// There is no such tree.
+    pub fn range(&self, tree: TreeId, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Result<Cursor, Error> {
+        self.shared.with(|state| state.draft.len(tree))?;
+        Ok(Cursor::new(Source::Write(Arc::clone(&self.shared)), tree, low, high))
+    }
+
+    /// Stores a value under a key, whether it was there or not.
+    ///
+    /// # Errors
+    /// There is no such tree, the key or the value is too long, or no room was left.
+    pub fn put(&self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.shared.change(|core, state| state.put(core, tree, key, value))
+    }
+
+    /// Stores a value under a key and returns the one before.
+    ///
+    /// # Errors
+    /// As [`WriteTxn::put`].
+    pub fn insert(&self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<Option<Value>, Error> {
+        self.shared.change(|core, state| {
+            state.draft.check_key(key)?;
+            state.note_read(tree, key);
+            let old = state.draft.get(tree, key)?;
+            state.put(core, tree, key, value)?;
+            Ok(old)
+        })
+    }
+
+    /// Removes a key and returns its value.
+    ///
+    /// # Errors
+    /// There is no such tree, or no room was left.
+    pub fn remove(&self, tree: TreeId, key: &[u8]) -> Result<Option<Value>, Error> {
+        self.shared.change(|_, state| {
+            state.note_read(tree, key);
+            let old = state.draft.get(tree, key)?;
+            if old.is_some() {
+                state.delete(tree, key)?;
+            }
+            Ok(old)
+        })
+    }
+
+    /// Removes a key; returns whether it was there.
+    ///
+    /// # Errors
+    /// There is no such tree, or no room was left.
+    pub fn delete(&self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
+        self.shared.change(|_, state| {
+            state.note_read(tree, key);
+            state.delete(tree, key)
+        })
+    }
+
+    /// Removes the keys within bounds; returns how many there were. Whole leaves go without a look at single keys.
+    ///
+    /// # Errors
+    /// There is no such tree, or no room was left.
+    pub fn remove_range(&self, tree: TreeId, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Result<u64, Error> {
+        for bound in [low, high] {
+            if let Bound::Included(key) | Bound::Excluded(key) = bound {
+                self.shared.with(|state| state.draft.check_key(key))?;
+            }
+        }
+        let Some((low, high)) = limits(low, high) else {
+            return self.shared.with(|state| state.draft.len(tree)).map(|_| 0);
+        };
+        let undo = self.shared.with(|state| Ok(state.undo.is_on()))?;
+        let mut values = Vec::new();
+        if undo {
+            let upper = high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+            for entry in self.range(tree, Bound::Included(&low), upper)? {
+                values.push(entry?);
+            }
+        }
+        self.shared.change(|_, state| {
+            let removed = state.draft.delete_range(tree, &low, high.as_deref())?;
+            for (key, value) in values {
+                state.undo.note(Compensation::Key { tree, key, value: Some(value) });
+            }
+            state.journal.add(&Operation::DeleteRange { tree, low: &low, high: high.as_deref() });
+            Ok(removed)
+        })
+    }
+
+    /// Creates a tree.
+    ///
+    /// # Errors
+    /// There is one of that name, or the name is empty or longer than 1024 bytes.
+    pub fn create_tree(&self, name: &str) -> Result<TreeId, Error> {
+        check_name(name)?;
+        self.shared.change(|core, state| {
+            if state.draft.find_tree(name).is_some() {
+                return Err(tree_exists(name));
+            }
+            let id = core.catalogue.allocate_id();
+            state.draft.create_tree(id, name)?;
+            state.note_undo(Compensation::Drop(id));
+            state.journal.add(&Operation::CreateTree { tree: id, name });
+            Ok(id)
+        })
+    }
+
+    /// Drops a tree with all its entries. Takes constant time; its pages are freed in the background.
+    ///
+    /// # Errors
+    /// There is no tree of that name.
+    pub fn drop_tree(&self, name: &str) -> Result<(), Error> {
+        self.shared.change(|_, state| {
+            let id = state.draft.find_tree(name).ok_or_else(|| tree_not_found(&format!("tree {name:?}")))?;
+            state.draft.drop_tree(id)?;
+            state.note_undo(Compensation::Restore { tree: id, name: name.to_owned() });
+            state.journal.add(&Operation::DropTree { tree: id });
+            Ok(())
+        })
+    }
+
+    /// Gives a tree another name.
+    ///
+    /// # Errors
+    /// There is no tree of the old name, there is one of the new name, or that is empty or longer than 1024 bytes.
+    pub fn rename_tree(&self, from: &str, to: &str) -> Result<(), Error> {
+        check_name(to)?;
+        self.shared.change(|_, state| {
+            let id = state.draft.find_tree(from).ok_or_else(|| tree_not_found(&format!("tree {from:?}")))?;
+            if state.draft.find_tree(to).is_some_and(|other| other != id) {
+                return Err(tree_exists(to));
+            }
+            state.draft.rename_tree(id, to)?;
+            state.note_undo(Compensation::Rename { tree: id, name: from.to_owned() });
+            state.journal.add(&Operation::RenameTree { tree: id, name: to });
+            Ok(())
+        })
+    }
+
+    /// Marks a place to which the transaction can be rolled back. While one is open, changes cost a look at what they
+    /// replace.
+    ///
+    /// # Errors
+    /// The transaction failed before.
+    pub fn savepoint(&self) -> Result<SavepointId, Error> {
+        self.shared.with(|state| Ok(state.undo.savepoint()))
+    }
+
+    /// Takes back everything since a savepoint, which stays; later ones are gone. Costs what the undone work cost.
+    ///
+    /// # Errors
+    /// The savepoint is gone, or no room was left.
+    pub fn rollback_to(&self, savepoint: SavepointId) -> Result<(), Error> {
+        self.shared.change(|core, state| {
+            for compensation in state.undo.roll_back(savepoint)? {
+                state.compensate(core, compensation)?;
+                state.stream_if_full(core)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Forgets a savepoint and those after it; what was done since stays.
+    ///
+    /// # Errors
+    /// The savepoint is gone.
+    pub fn release(&self, savepoint: SavepointId) -> Result<(), Error> {
+        self.shared.with(|state| state.undo.release(savepoint))
+    }
+
+    /// Publishes the changes, all or none. Returns the commit's timestamp.
+    ///
+    /// # Errors
+    /// A conflict, after which the transaction is to be run again; no room in the log; or a failed write, after which the
+    /// database takes no more writes, and whether the commit survives is known when it is opened again.
+    pub fn commit(self, durability: Durability) -> Result<Timestamp, Error> {
+        let state = self.shared.state.lock().take();
+        let Some(mut state) = state else { return Err(Error::closed()) };
+        let core = &self.shared.core;
+        let at = state.snapshot.at();
+        let fragment = state.journal.first_fragment();
+        let result = match state.broken.take() {
+            Some(error) => Err(failed_before(&error)),
+            None => core.commit(state, durability),
+        };
+        core.transaction_ended(at, fragment);
+        result
+    }
+
+    /// Throws the changes away; what dropping does, too.
+    pub fn abort(self) {}
+}
+
+impl Drop for WriteTxn {
+    fn drop(&mut self) {
+        let state = self.shared.state.lock().take();
+        if let Some(state) = state {
+            let (at, fragment) = (state.snapshot.at(), state.journal.first_fragment());
+            drop(state);
+            self.shared.core.transaction_ended(at, fragment);
+        }
+    }
+}
+
+impl Core {
+    /// Forgets a transaction that was committed or aborted.
+    fn transaction_ended(&self, at: Timestamp, first_fragment: Option<Lsn>) {
+        self.window.lock().close(at);
+        if let Some(lsn) = first_fragment {
+            self.fragments.lock().remove(&lsn);
+        }
+    }
+}
+
+impl Shared {
+    /// Uses the state for something that changes nothing, or only what is remembered.
+    fn with<T>(&self, use_state: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
+        let mut state = self.state.lock();
+        let state = state.as_mut().ok_or_else(ended)?;
+        match &state.broken {
+            Some(error) => Err(failed_before(error)),
+            None => use_state(state),
+        }
+    }
+
+    fn change<T>(&self, make: impl FnOnce(&Core, &mut State) -> Result<T, Error>) -> Result<T, Error> {
+        self.with(|state| {
+            let noted = state.undo.len();
+            self.generation.fetch_add(1, Ordering::Release);
+            let made = make(&self.core, state).and_then(|made| state.stream_if_full(&self.core).map(|()| made));
+            made.inspect_err(|error| {
+                state.undo.forget_from(noted);
+                if !is_harmless(error.kind()) {
+                    state.broken = Some(error.clone());
+                }
+            })
+        })
+    }
+
+    pub(crate) fn leaf(
+        &self,
+        tree: TreeId,
+        seek: Seek<'_>,
+        limits: (&[u8], Option<&[u8]>),
+    ) -> Result<LeafView, Error> {
+        self.with(|state| {
+            let leaf = state.draft.leaf(tree, seek)?;
+            if let Some(reads) = &mut state.reads {
+                reads.add_range(covered(tree, &leaf, limits)?);
+            }
+            Ok(leaf)
+        })
+    }
+
+    pub(crate) fn read_blob(&self, blob: BlobRef) -> Result<Vec<u8>, Error> {
+        self.with(|state| state.draft.overlay.read_blob(blob))
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+}
+
+impl State {
+    fn note_read(&mut self, tree: TreeId, key: &[u8]) {
+        if let Some(reads) = &mut self.reads {
+            // Longer keys are never found, and never written.
+            if key.len() <= usize::from(u16::MAX) {
+                reads.add(tree, key);
+            }
+        }
+    }
+
+    fn note_undo(&mut self, compensation: Compensation) {
+        if self.undo.is_on() {
+            self.undo.note(compensation);
+        }
+    }
+
+    /// Notes how to take back a change of a key.
+    fn note_old(&mut self, tree: TreeId, key: &[u8]) -> Result<(), Error> {
+        if self.undo.is_on() {
+            let value = self.draft.get(tree, key)?;
+            self.undo.note(Compensation::Key { tree, key: key.to_vec(), value });
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, core: &Core, tree: TreeId, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        self.draft.check_key(key)?;
+        if value.len() > u32::MAX as usize {
+            let message = format!("a value of {} bytes: values have at most {}", value.len(), u32::MAX);
+            return Err(Error::new(ErrorKind::ValueTooLong, message));
+        }
+        self.note_old(tree, key)?;
+        self.put_unnoted(core, tree, key, value)
+    }
+
+    fn put_unnoted(&mut self, core: &Core, tree: TreeId, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let (_, blob) = self.draft.put(tree, key, value)?;
+        let logged_max = LOGGED_MAX.min(core.wal.max_payload() / 4);
+        match blob.filter(|_| value.len() > logged_max) {
+            Some((blob, location)) => {
+                self.journal.refers_to_blobs = true;
+                let (len, checksum) = (blob.len, blob.checksum);
+                self.journal.add(&Operation::PutBlob { tree, key, location, len, checksum });
+            }
+            None => self.journal.add(&Operation::Put { tree, key, value }),
+        }
+        Ok(())
+    }
+
+    fn delete(&mut self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
+        self.note_old(tree, key)?;
+        let existed = self.draft.delete(tree, key)?;
+        if existed {
+            self.journal.add(&Operation::Delete { tree, key });
+        }
+        Ok(existed)
+    }
+
+    fn compensate(&mut self, core: &Core, compensation: Compensation) -> Result<(), Error> {
+        match compensation {
+            Compensation::Key { tree, key, value: Some(value) } => self.put_unnoted(core, tree, &key, &value)?,
+            Compensation::Key { tree, key, value: None } => {
+                if self.draft.delete(tree, &key)? {
+                    self.journal.add(&Operation::Delete { tree, key: &key });
+                }
+            }
+            Compensation::Drop(tree) => {
+                self.draft.drop_tree(tree)?;
+                self.journal.add(&Operation::DropTree { tree });
+            }
+            Compensation::Restore { tree, name } => {
+                self.draft.restore_tree(tree);
+                self.journal.add(&Operation::RestoreTree { tree, name: &name });
+            }
+            Compensation::Rename { tree, name } => {
+                self.draft.rename_tree(tree, &name)?;
+                self.journal.add(&Operation::RenameTree { tree, name: &name });
+            }
+        }
+        Ok(())
+    }
+
+    fn stream_if_full(&mut self, core: &Core) -> Result<(), Error> {
+        if !self.journal.is_full() {
+            return Ok(());
+        }
+        {
+            // Together, so that a checkpoint that looks in between does not let the log forget the fragment.
+            let mut fragments = core.fragments.lock();
+            let start = self.journal.stream(&core.wal)?;
+            if self.journal.first_fragment() == Some(start) {
+                fragments.insert(start, 1);
+            }
+        }
+        if core.wal.buffered_bytes() > BUFFERED_MAX {
+            core.wal.write_buffered().map_err(|error| core.fail(error.into()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Errors that are found before anything changes.
+fn is_harmless(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::KeyTooLong
+            | ErrorKind::ValueTooLong
+            | ErrorKind::TreeExists
+            | ErrorKind::TreeNotFound
+            | ErrorKind::SavepointGone
+            | ErrorKind::InvalidArgument
+    )
+}
+
+fn ended() -> Error {
+    Error::new(ErrorKind::Closed, "the transaction has ended; begin another")
+}
+
+fn failed_before(error: &Error) -> Error {
+    Error::new(error.kind(), format!("the transaction failed before ({error}); abort it and run it again"))
+}
+
+fn tree_exists(name: &str) -> Error {
+    Error::new(ErrorKind::TreeExists, format!("there is a tree {name:?} already; choose another name"))
+}
