@@ -145,8 +145,12 @@ pub fn leaves_ahead<P: ReadPages>(
         }
         let children = (0..=node.count()).map(|index| node.child(index));
         return Ok(match seek {
-            Seek::First | Seek::At(_) => children.skip_while(|&page| page != child).skip(1).take(count).collect(),
-            Seek::Last | Seek::Before(_) => children.rev().skip_while(|&page| page != child).skip(1).take(count).collect(),
+            Seek::First | Seek::At(_) => {
+                children.skip_while(|&page| page != child).skip(1).take(count).collect()
+            }
+            Seek::Last | Seek::Before(_) => {
+                children.rev().skip_while(|&page| page != child).skip(1).take(count).collect()
+            }
         });
     }
 }

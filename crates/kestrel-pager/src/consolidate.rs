@@ -34,12 +34,12 @@ impl Pager {
             return Ok(true);
         }
         let used = state.with_layers(|layers| self.layout.consolidate(layers, frame.payload_mut()))?;
-        let level = self.layout.level(frame.payload());
+        let (level, bound) = (self.layout.level(frame.payload()), self.bound(used));
         let header = frame.header_mut();
         header.tree = state.tree();
         header.ts = state.timestamp();
         header.level = level;
-        header.accumulated = used as u32;
+        header.accumulated = bound;
 
         let live = self.snapshots.live_set();
         let guard = epoch::pin();

@@ -104,11 +104,11 @@ impl Pager {
     }
 
     fn complete(&self, frame: &mut OwnedFrame, missing: &Missing<'_>, tree: TreeId, used: usize) {
-        let level = self.layout.level(frame.payload());
+        let (level, bound) = (self.layout.level(frame.payload()), self.bound(used));
         let header = frame.header_mut();
         header.tree = tree;
         header.level = level;
-        header.accumulated = used as u32;
+        header.accumulated = bound;
         if let Some(stub) = missing.stub {
             header.ts = stub.ts;
         }

@@ -224,6 +224,12 @@ impl Pager {
         location.image_bytes_max().min(self.capacity() as u32)
     }
 
+    /// What counts as the bytes of an image of `used` packed bytes: no less than what will be known of it when only its
+    /// place on disk is, so that an eviction never takes away room that somebody counted on.
+    pub(crate) fn bound(&self, used: usize) -> u32 {
+        crate::Location::image_bound(used as u32).min(self.capacity() as u32)
+    }
+
     /// A new page id.
     ///
     /// # Errors

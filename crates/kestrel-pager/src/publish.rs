@@ -83,20 +83,20 @@ impl Pager {
                 return None;
             }
             Change::Image(mut frame) => {
-                let (level, used) = {
+                let (level, bound) = {
                     let [front, heap] = self.layout.packed_parts(frame.payload());
-                    (self.layout.level(frame.payload()), front.len() + heap.len())
+                    (self.layout.level(frame.payload()), self.bound(front.len() + heap.len()))
                 };
                 let header = frame.header_mut();
                 header.ts = ts;
                 header.level = level;
-                header.accumulated = used as u32;
+                header.accumulated = bound;
                 Base::Frame(frame)
             }
             Change::Spilled { page, tree, location, len } => {
                 let mut stub = OwnedVersion::stub(page, tree, ts, 0, &self.pool);
                 stub.header_mut().set_location(location);
-                stub.header_mut().accumulated = len;
+                stub.header_mut().accumulated = self.bound(len as usize);
                 Base::Heap(stub)
             }
             Change::Blob { page, tree, location, len } => {

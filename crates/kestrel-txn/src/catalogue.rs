@@ -219,7 +219,8 @@ impl Catalogue {
         if bytes.is_empty() {
             return Ok(Catalogue::new());
         }
-        Self::decode_fields(bytes, at).ok_or_else(|| record::damaged("the catalogue of trees is not readable"))
+        Self::decode_fields(bytes, at)
+            .ok_or_else(|| record::damaged("the catalogue of trees is not readable"))
     }
 
     fn decode_fields(bytes: &[u8], at: Timestamp) -> Option<Catalogue> {
@@ -268,7 +269,8 @@ mod tests {
         change.dropped.insert(b);
         change.entries.insert(a, -2);
         catalogue.apply(&change, Timestamp(7), oldest);
-        let names = |at| catalogue.list(Timestamp(at)).into_iter().map(|t| (t.name, t.entries)).collect::<Vec<_>>();
+        let names =
+            |at| catalogue.list(Timestamp(at)).into_iter().map(|t| (t.name, t.entries)).collect::<Vec<_>>();
         assert_eq!(names(2), []);
         assert_eq!(names(6), [("a".into(), 5), ("b".into(), 0)]);
         assert_eq!(names(7), [("c".into(), 3)]);

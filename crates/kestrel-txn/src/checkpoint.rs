@@ -50,7 +50,9 @@ impl Core {
             self.pager.restore_dirty(&dirty);
             // A lack of room or of memory passes; anything else leaves it open what the files hold.
             return Err(match error.kind() {
-                crate::ErrorKind::DiskFull | crate::ErrorKind::OverBudget | crate::ErrorKind::Corrupted => error,
+                crate::ErrorKind::DiskFull | crate::ErrorKind::OverBudget | crate::ErrorKind::Corrupted => {
+                    error
+                }
                 _ => self.fail(error),
             });
         }

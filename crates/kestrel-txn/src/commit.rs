@@ -22,7 +22,11 @@ const THINNED_MAX: usize = 4096;
 
 impl Core {
     /// Commits a transaction. On an error nothing was published, unless the log failed.
-    pub(crate) fn commit(self: &Arc<Self>, mut state: State, durability: Durability) -> Result<Timestamp, Error> {
+    pub(crate) fn commit(
+        self: &Arc<Self>,
+        mut state: State,
+        durability: Durability,
+    ) -> Result<Timestamp, Error> {
         if state.journal.is_empty() {
             // What it read may not be durable yet; the caller may act on it.
             let at = state.snapshot.at();
@@ -45,7 +49,11 @@ impl Core {
     }
 
     /// Everything that happens under the gate. Returns the timestamp, and how many pages were changed.
-    fn publish(self: &Arc<Self>, state: &mut State, durability: Durability) -> Result<(Timestamp, usize), Error> {
+    fn publish(
+        self: &Arc<Self>,
+        state: &mut State,
+        durability: Durability,
+    ) -> Result<(Timestamp, usize), Error> {
         let mut attempts = 0;
         // Of the newest draft; the transaction's own snapshot stays what validation starts from.
         let mut newer = None;
@@ -151,7 +159,7 @@ impl Core {
     /// Publishes a change of structure that changes no content: it has a timestamp of its own and no log record, as
     /// recovery makes its own structure. Returns whether it was published; `false` if somebody was faster.
     pub(crate) fn publish_structure(&self, draft: Draft) -> Result<bool, Error> {
-        let _gate = self.gate.lock();
+        let gate = self.gate.lock();
         self.check_open()?;
         self.check_writable()?;
         if !matches!(draft.overlay.fit(), Fit::Ready) {
@@ -162,6 +170,9 @@ impl Core {
         self.pager.publish(changes, ts);
         self.visibility.add(ts, self.wal.end(), false);
         self.snapshots().set_applied(ts);
+        drop(gate);
+        // If an earlier commit is still on its way to the disk, that will raise it.
+        self.visibility.advance(&self.wal, self.snapshots());
         Ok(true)
     }
 }

@@ -95,7 +95,9 @@ impl Core {
             None => Ok(()),
             Some(failure) => Err(Error::new(
                 ErrorKind::ReadOnly,
-                format!("the database takes no more writes since {failure}; check the disk and open it again"),
+                format!(
+                    "the database takes no more writes since {failure}; check the disk and open it again"
+                ),
             )),
         }
     }

@@ -75,7 +75,11 @@ impl Cursor {
         Cursor { source, tree, low, high, front: None, back: None, done }
     }
 
-    fn end_at(&self, seek: Seek<'_>, position: impl FnOnce(&MergedLeaf, &LeafView) -> usize) -> Result<End, Error> {
+    fn end_at(
+        &self,
+        seek: Seek<'_>,
+        position: impl FnOnce(&MergedLeaf, &LeafView) -> usize,
+    ) -> Result<End, Error> {
         // First, so that a change between the two is noticed.
         let generation = self.source.generation();
         let leaf = self.source.leaf(self.tree, seek, (&self.low, self.high.as_deref()))?;
@@ -140,7 +144,9 @@ impl Cursor {
             let Some(mut front) = self.front.take() else { break };
             let index = front.index;
             let limit = match &self.high {
-                Some(high) if front.merged.high_fence(&front.leaf).is_none_or(|fence| fence > high.as_slice()) => {
+                Some(high)
+                    if front.merged.high_fence(&front.leaf).is_none_or(|fence| fence > high.as_slice()) =>
+                {
                     front.merged.lower_bound(&front.leaf, high)
                 }
                 _ => front.merged.len(),
@@ -155,7 +161,9 @@ impl Cursor {
                 return Ok(Some(item));
             }
             match front.merged.high_fence(&front.leaf) {
-                Some(fence) if self.high.as_deref().is_none_or(|high| fence < high) => self.low = fence.to_vec(),
+                Some(fence) if self.high.as_deref().is_none_or(|high| fence < high) => {
+                    self.low = fence.to_vec()
+                }
                 _ => self.done = true,
             }
         }
@@ -234,7 +242,11 @@ impl std::fmt::Debug for Cursor {
 }
 
 /// The part of a range that a leaf covers.
-pub(crate) fn covered(tree: TreeId, leaf: &LeafView, limits: (&[u8], Option<&[u8]>)) -> Result<KeyRange, Error> {
+pub(crate) fn covered(
+    tree: TreeId,
+    leaf: &LeafView,
+    limits: (&[u8], Option<&[u8]>),
+) -> Result<KeyRange, Error> {
     let merged = MergedLeaf::new(leaf)?;
     let low = merged.low_fence(leaf).max(limits.0).to_vec();
     let high = match (merged.high_fence(leaf), limits.1) {

@@ -6,7 +6,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use kestrel_btree::{
-    BlobRef, Cell, FoundCell, Seek, create_root, find, fits_inline, leaf_for, max_key, put, remove, remove_range,
+    BlobRef, Cell, FoundCell, Seek, create_root, find, fits_inline, leaf_for, max_key, put, remove,
+    remove_range,
 };
 use kestrel_pager::{Location, PageId, Pager, Timestamp, TreeId};
 
@@ -80,8 +81,10 @@ impl Draft {
         if key.len() <= max {
             return Ok(());
         }
-        let message =
-            format!("a key of {} bytes: with this page size, keys have at most {max}; hash or shorten it", key.len());
+        let message = format!(
+            "a key of {} bytes: with this page size, keys have at most {max}; hash or shorten it",
+            key.len()
+        );
         Err(Error::new(ErrorKind::KeyTooLong, message))
     }
 
@@ -115,7 +118,12 @@ impl Draft {
     }
 
     /// Removes the keys from `low` up to, not including, `high`. Returns how many there were.
-    pub(crate) fn delete_range(&mut self, tree: TreeId, low: &[u8], high: Option<&[u8]>) -> Result<u64, Error> {
+    pub(crate) fn delete_range(
+        &mut self,
+        tree: TreeId,
+        low: &[u8],
+        high: Option<&[u8]>,
+    ) -> Result<u64, Error> {
         let root = self.root(tree)?;
         let upper = high.map_or(Bound::Unbounded, Bound::Excluded);
         let removed = remove_range(&mut self.overlay, root, Bound::Included(low), upper)?;
@@ -193,7 +201,8 @@ impl Draft {
     }
 
     pub(crate) fn find_tree(&self, name: &str) -> Option<TreeId> {
-        let plain = self.trees.created.is_empty() && self.trees.dropped.is_empty() && self.trees.renamed.is_empty();
+        let plain =
+            self.trees.created.is_empty() && self.trees.dropped.is_empty() && self.trees.renamed.is_empty();
         if plain {
             return self.catalogue.find(name, self.at);
         }
@@ -229,7 +238,11 @@ impl Draft {
     }
 
     /// Does what an operation says, which was validated or comes from the log.
-    pub(crate) fn apply(&mut self, operation: &Operation<'_>, adoptable: &mut Adoptable) -> Result<(), Error> {
+    pub(crate) fn apply(
+        &mut self,
+        operation: &Operation<'_>,
+        adoptable: &mut Adoptable,
+    ) -> Result<(), Error> {
         match *operation {
             Operation::Put { tree, key, value } => {
                 self.check_key(key)?;

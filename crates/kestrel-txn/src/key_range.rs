@@ -172,13 +172,16 @@ mod tests {
 
     #[test]
     fn ranges_that_meet_are_joined() {
-        let range = |low: &[u8], high: &[u8]| KeyRange { tree: TreeId(1), low: low.into(), high: Some(high.into()) };
+        let range =
+            |low: &[u8], high: &[u8]| KeyRange { tree: TreeId(1), low: low.into(), high: Some(high.into()) };
         let mut set = KeySet::new(1000);
         set.add_range(range(b"b", b"c"));
         set.add_range(range(b"c", b"d"));
         set.add_range(range(b"a", b"b"));
         assert_eq!(set.ranges(), [range(b"a", b"d")]);
-        assert!(range(b"a", b"c").overlaps(&range(b"b", b"d")) && !range(b"a", b"b").overlaps(&range(b"b", b"c")));
+        assert!(
+            range(b"a", b"c").overlaps(&range(b"b", b"d")) && !range(b"a", b"b").overlaps(&range(b"b", b"c"))
+        );
         assert!(limits(Bound::Excluded(b"a"), Bound::Excluded(b"a\0")).is_none());
     }
 }

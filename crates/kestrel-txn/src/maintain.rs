@@ -2,9 +2,9 @@
 
 use kestrel_btree::{FreeStep, free_tree_step, merge_leaf};
 
+use crate::Error;
 use crate::core::Core;
 use crate::draft::Draft;
-use crate::Error;
 
 /// Pages of a dropped tree that are freed at once.
 const FREED: usize = 64;

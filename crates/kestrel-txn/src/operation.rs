@@ -30,15 +30,43 @@ const RESTORE_TREE: u8 = 8;
 /// One operation of a transaction.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Operation<'a> {
-    Put { tree: TreeId, key: &'a [u8], value: &'a [u8] },
-    PutBlob { tree: TreeId, key: &'a [u8], location: Location, len: u32, checksum: u32 },
-    Delete { tree: TreeId, key: &'a [u8] },
+    Put {
+        tree: TreeId,
+        key: &'a [u8],
+        value: &'a [u8],
+    },
+    PutBlob {
+        tree: TreeId,
+        key: &'a [u8],
+        location: Location,
+        len: u32,
+        checksum: u32,
+    },
+    Delete {
+        tree: TreeId,
+        key: &'a [u8],
+    },
     /// From `low` up to, not including, `high`.
-    DeleteRange { tree: TreeId, low: &'a [u8], high: Option<&'a [u8]> },
-    CreateTree { tree: TreeId, name: &'a str },
-    DropTree { tree: TreeId },
-    RenameTree { tree: TreeId, name: &'a str },
-    RestoreTree { tree: TreeId, name: &'a str },
+    DeleteRange {
+        tree: TreeId,
+        low: &'a [u8],
+        high: Option<&'a [u8]>,
+    },
+    CreateTree {
+        tree: TreeId,
+        name: &'a str,
+    },
+    DropTree {
+        tree: TreeId,
+    },
+    RenameTree {
+        tree: TreeId,
+        name: &'a str,
+    },
+    RestoreTree {
+        tree: TreeId,
+        name: &'a str,
+    },
 }
 
 impl<'a> Operation<'a> {
@@ -90,7 +118,8 @@ impl<'a> Operation<'a> {
                 Operation::Put { tree, key, value: reader.take(len)? }
             }
             PUT_BLOB => {
-                let location = Location::checked_from_bits(reader.u64()?).filter(|location| location.is_blob())?;
+                let location =
+                    Location::checked_from_bits(reader.u64()?).filter(|location| location.is_blob())?;
                 Operation::PutBlob { tree, key, location, len: reader.u32()?, checksum: reader.u32()? }
             }
             DELETE => Operation::Delete { tree, key },
@@ -122,7 +151,8 @@ pub(crate) fn operations(mut bytes: &[u8]) -> impl Iterator<Item = Result<Operat
             }
             None => {
                 bytes = &[];
-                let message = "a log record holds something that is no operation; restore the log from a backup";
+                let message =
+                    "a log record holds something that is no operation; restore the log from a backup";
                 Some(Err(Error::new(ErrorKind::Corrupted, message)))
             }
         }

@@ -5,7 +5,7 @@ use kestrel_pager::PagerOptions;
 use crate::{Error, ErrorKind};
 
 /// The least memory that an engine works with.
-const BUDGET_MIN: u64 = 1 << 20;
+const BUDGET_MIN: u64 = 384 << 10;
 /// The fewest frames: enough for every thread's deepest descent and one split.
 const FRAMES_MIN: u64 = 64;
 
@@ -17,7 +17,7 @@ pub struct EngineOptions {
     /// Bytes of memory that the engine may take: pages, deltas, log buffers and the state of transactions. A small
     /// database-size-dependent rest comes on top: about 16 bytes a page of the data file.
     pub memory_budget: u64,
-    /// Bytes of a log segment. Counts when the database is created.
+    /// Bytes of a log segment, at least four pages. Counts when the database is created.
     pub log_segment_size: u64,
     /// A checkpoint is due when the log has grown by so many bytes since the last.
     pub checkpoint_log_bytes: u64,
@@ -62,9 +62,14 @@ impl EngineOptions {
         }
     }
 
+    /// Bytes of a log segment: at least so many that the largest operation on a page of this size fits a record.
+    pub(crate) fn segment_size(&self, page_size: u32) -> u64 {
+        self.log_segment_size.max(u64::from(page_size) * 4)
+    }
+
     /// Bytes of operations that a transaction keeps before it streams them to the log.
     pub(crate) fn operation_buffer(&self, max_payload: usize) -> usize {
-        usize::try_from(self.memory_budget / 64).unwrap_or(usize::MAX).min(max_payload / 2).min(1 << 20)
+        usize::try_from(self.memory_budget / 64).unwrap_or(usize::MAX).min(max_payload / 3).min(1 << 20)
     }
 
     /// Bytes of commits that are remembered for the validation of open transactions.

@@ -12,8 +12,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use kestrel_btree::{BlobRef, Corruption, Delta, LeafOp, PageView, ReadPages, WritePages, consolidate, delta_cost, level};
-use kestrel_pager::{Change, Fault, Location, MAX_DELTAS, OwnedFrame, PageId, Pager, PinnedPage, Timestamp, TreeId};
+use kestrel_btree::{
+    BlobRef, Corruption, Delta, LeafOp, PageView, ReadPages, WritePages, consolidate, delta_cost, level,
+};
+use kestrel_pager::{
+    Change, Fault, Location, MAX_DELTAS, OwnedFrame, PageId, Pager, PinnedPage, Timestamp, TreeId,
+};
 
 use crate::Error;
 use crate::page::{Page, ReadError};
@@ -276,7 +280,8 @@ impl Overlay {
         }
         let Ok(leaf) = kestrel_btree::MergedLeaf::new(&page) else { return Fit::Stale };
         let (low, high) = (leaf.low_fence(&page), leaf.high_fence(&page));
-        let covered = kestrel_btree::ops(payload).all(|op| low <= op.key && high.is_none_or(|high| op.key < high));
+        let covered =
+            kestrel_btree::ops(payload).all(|op| low <= op.key && high.is_none_or(|high| op.key < high));
         if covered { Fit::Ready } else { Fit::Stale }
     }
 
@@ -292,7 +297,9 @@ impl Overlay {
                     Change::Delta(self.pager.new_delta(id, tree, &payload, cost))
                 }
                 Private::Whole { frame, .. } => Change::Image(frame),
-                Private::Spilled { tree, location, len, .. } => Change::Spilled { page: id, tree, location, len },
+                Private::Spilled { tree, location, len, .. } => {
+                    Change::Spilled { page: id, tree, location, len }
+                }
                 Private::Freed => Change::Free(id),
             });
         }

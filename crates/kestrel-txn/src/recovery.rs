@@ -34,7 +34,8 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: &EngineOptions) -> Result
     }
     remove_marker(&*storage)?;
     let (store, state) = PageStore::open(&*storage)?;
-    let log = LogOptions { segment_size: options.log_segment_size, database: store.database() };
+    let segment_size = options.segment_size(store.page_size());
+    let log = LogOptions { segment_size, database: store.database() };
     let recovery = Wal::recover(Arc::clone(&storage), &log, Lsn(state.lsn))?;
     let pager_options = options.pager(store.page_size());
     let pager = Arc::new(Pager::new(store, &state, pager_options, Box::new(NodeLayout))?);
@@ -76,14 +77,15 @@ fn create(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Result<(), Err
             return Err(Error::new(ErrorKind::Corrupted, message));
         }
         if let Some(other) = names.iter().find(|name| !name.starts_with("kestrel.")) {
-            let message = format!("{place} holds other files ({other:?}) and no database; give a directory of its own");
+            let message =
+                format!("{place} holds other files ({other:?}) and no database; give a directory of its own");
             return Err(Error::new(ErrorKind::NotADatabase, message));
         }
         storage.create(MARKER).map_err(|error| io_error("creating a file", &error))?;
         storage.sync_directory().map_err(|error| io_error("syncing the directory", &error))?;
     }
     let database = new_database_id();
-    let log = LogOptions { segment_size: options.log_segment_size, database };
+    let log = LogOptions { segment_size: options.segment_size(options.page_size), database };
     let wal = Wal::create(Arc::clone(storage), &log, Lsn(0))?;
     let state = CheckpointState { lsn: wal.end().0, ..CheckpointState::default() };
     PageStore::create(&**storage, StoreOptions { page_size: options.page_size }, database, &state)?;

@@ -62,7 +62,10 @@ impl Undo {
 
     fn position(&self, savepoint: SavepointId) -> Result<usize, Error> {
         self.savepoints.binary_search_by_key(&savepoint, |(id, _)| *id).map_err(|_| {
-            Error::new(ErrorKind::SavepointGone, "the savepoint was released, or rolled back to an earlier one")
+            Error::new(
+                ErrorKind::SavepointGone,
+                "the savepoint was released, or rolled back to an earlier one",
+            )
         })
     }
 

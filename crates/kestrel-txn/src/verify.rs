@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use kestrel_btree::{BlobRef, Corruption, TreeVisitor, check_tree};
 use kestrel_btree::ReadPages;
+use kestrel_btree::{BlobRef, Corruption, TreeVisitor, check_tree};
 use kestrel_pager::PageId;
 
 use crate::Error;
@@ -36,7 +36,9 @@ impl ReadPages for LoadingPages<'_> {
     fn page(&self, id: PageId) -> Result<Page<'_>, ReadError> {
         loop {
             match self.0.page(id) {
-                Err(ReadError::NotResident(page)) => self.0.pager.load(page, self.0.at).map_err(Error::from)?,
+                Err(ReadError::NotResident(page)) => {
+                    self.0.pager.load(page, self.0.at).map_err(Error::from)?
+                }
                 other => return other,
             }
         }
@@ -106,7 +108,9 @@ impl Core {
             }
             if found.entries != tree.entries {
                 let (counted, noted) = (found.entries, tree.entries);
-                report.damages.push(format!("tree {:?} holds {counted} entries, {noted} are noted", tree.name));
+                report
+                    .damages
+                    .push(format!("tree {:?} holds {counted} entries, {noted} are noted", tree.name));
             }
             report.trees += 1;
             report.entries += found.entries;

@@ -31,7 +31,7 @@ impl Visibility {
 
     /// Raises `visible` as far as the durable part of the log allows. Returns up to where the log has to become durable
     /// before it can go on, if it stopped.
-    fn advance(&self, wal: &Wal, snapshots: &Snapshots) -> Option<Lsn> {
+    pub(crate) fn advance(&self, wal: &Wal, snapshots: &Snapshots) -> Option<Lsn> {
         let mut pending = self.pending.lock();
         let durable = wal.durable();
         let mut reached = None;

@@ -41,7 +41,8 @@ impl CommitEntry {
     }
 
     fn wrote_in(&self, range: &KeyRange) -> bool {
-        let at = self.keys.partition_point(|(tree, key)| (*tree, &**key) < (range.tree, range.low.as_slice()));
+        let at =
+            self.keys.partition_point(|(tree, key)| (*tree, &**key) < (range.tree, range.low.as_slice()));
         self.keys.get(at).is_some_and(|(tree, key)| range.contains(*tree, key))
             || self.ranges.iter().any(|other| other.overlaps(range))
     }
@@ -161,7 +162,9 @@ mod tests {
         window.open(Timestamp(2));
         window.add(entry(2, b"a"));
         window.add(entry(3, b"m"));
-        let validate = |since: u64, key: &[u8]| window.validate(Timestamp(since), [(TREE, key)].into_iter(), [].into_iter());
+        let validate = |since: u64, key: &[u8]| {
+            window.validate(Timestamp(since), [(TREE, key)].into_iter(), [].into_iter())
+        };
         assert!(validate(1, b"a").is_err() && validate(2, b"a").is_ok());
         assert!(validate(2, b"m").is_err() && validate(3, b"m").is_ok() && validate(1, b"x").is_ok());
         let ranged = |r: KeyRange| window.validate(Timestamp(2), [].into_iter(), [r].into_iter());
@@ -185,7 +188,9 @@ mod tests {
         for ts in 2..40 {
             window.add(entry(ts, b"key"));
         }
-        let validate = |window: &Window, since| window.validate(Timestamp(since), [(TREE, &b"other"[..])].into_iter(), [].into_iter());
+        let validate = |window: &Window, since| {
+            window.validate(Timestamp(since), [(TREE, &b"other"[..])].into_iter(), [].into_iter())
+        };
         assert!(validate(&window, 1).is_err() && validate(&window, 40).is_ok());
         window.close(Timestamp(1));
         assert_eq!((window.entries.len(), window.bytes), (0, 0));

@@ -79,7 +79,8 @@ impl WriteTxn {
             undo: Undo::default(),
             broken: None,
         };
-        let shared = Shared { core: Arc::clone(core), state: Mutex::new(Some(state)), generation: AtomicU64::new(0) };
+        let shared =
+            Shared { core: Arc::clone(core), state: Mutex::new(Some(state)), generation: AtomicU64::new(0) };
         Ok(WriteTxn { shared: Arc::new(shared) })
     }
 
@@ -384,7 +385,8 @@ impl Shared {
         self.with(|state| {
             let noted = state.undo.len();
             self.generation.fetch_add(1, Ordering::Release);
-            let made = make(&self.core, state).and_then(|made| state.stream_if_full(&self.core).map(|()| made));
+            let made =
+                make(&self.core, state).and_then(|made| state.stream_if_full(&self.core).map(|()| made));
             made.inspect_err(|error| {
                 state.undo.forget_from(noted);
                 if !is_harmless(error.kind()) {
@@ -478,7 +480,9 @@ impl State {
 
     fn compensate(&mut self, core: &Core, compensation: Compensation) -> Result<(), Error> {
         match compensation {
-            Compensation::Key { tree, key, value: Some(value) } => self.put_unnoted(core, tree, &key, &value)?,
+            Compensation::Key { tree, key, value: Some(value) } => {
+                self.put_unnoted(core, tree, &key, &value)?
+            }
             Compensation::Key { tree, key, value: None } => {
                 if self.draft.delete(tree, &key)? {
                     self.journal.add(&Operation::Delete { tree, key: &key });

@@ -130,7 +130,7 @@ struct World {
 fn options(shape: Shape) -> EngineOptions {
     EngineOptions {
         page_size: shape.page_size,
-        memory_budget: (u64::from(shape.page_size) * 92).max(1 << 20),
+        memory_budget: u64::from(shape.page_size) * 96,
         log_segment_size: 64 << 10,
         ..EngineOptions::default()
     }
@@ -174,7 +174,10 @@ impl World {
                     let key = key(number, self.shape);
                     for (name, map) in trees {
                         let tree = snapshot.tree(name).unwrap().unwrap();
-                        assert_eq!(snapshot.get(tree, &key).unwrap().as_deref(), map.get(&key).map(|v| &v[..]));
+                        assert_eq!(
+                            snapshot.get(tree, &key).unwrap().as_deref(),
+                            map.get(&key).map(|v| &v[..])
+                        );
                         assert_eq!(snapshot.contains(tree, &key).unwrap(), map.contains_key(&key));
                     }
                 }
@@ -283,7 +286,8 @@ fn run(
         Op::DeleteRange(tree, a, b) => {
             let Some((tree, name)) = tree_of(txn, trees, tree) else { return };
             // Mostly short ranges.
-            let (low, high) = (key(a, shape), key(if b % 4 == 0 { b } else { a.saturating_add(b % 50) }, shape));
+            let (low, high) =
+                (key(a, shape), key(if b % 4 == 0 { b } else { a.saturating_add(b % 50) }, shape));
             let removed = txn.remove_range(tree, Bound::Included(&low), Bound::Excluded(&high)).unwrap();
             let map = trees.get_mut(&name).unwrap();
             let before = map.len();
@@ -334,8 +338,11 @@ fn compare<'m>(
     turns: Vec<bool>,
 ) {
     for from_back in turns.into_iter().chain(std::iter::repeat(false)) {
-        let (found, wanted) =
-            if from_back { (cursor.next_back(), expected.next_back()) } else { (cursor.next(), expected.next()) };
+        let (found, wanted) = if from_back {
+            (cursor.next_back(), expected.next_back())
+        } else {
+            (cursor.next(), expected.next())
+        };
         let found = found.map(|found| found.unwrap());
         assert_eq!(found.as_ref().map(|(key, _)| key), wanted.map(|(key, _)| key));
         assert_eq!(found.as_ref().map(|(_, value)| &value[..]), wanted.map(|(_, value)| &value[..]));
@@ -354,7 +361,11 @@ fn check_read(txn: &ReadTxn, trees: &Trees) {
         assert_eq!(tree.entries as usize, map.len());
         assert_eq!(txn.len(tree.id).unwrap() as usize, map.len());
         compare(txn.range(tree.id, Bound::Unbounded, Bound::Unbounded).unwrap(), map.iter(), vec![]);
-        compare(txn.range(tree.id, Bound::Unbounded, Bound::Unbounded).unwrap().rev(), map.iter().rev(), vec![true]);
+        compare(
+            txn.range(tree.id, Bound::Unbounded, Bound::Unbounded).unwrap().rev(),
+            map.iter().rev(),
+            vec![true],
+        );
     }
 }
 
@@ -362,14 +373,17 @@ fn read_all(txn: &ReadTxn) -> Trees {
     let mut all = Trees::new();
     for tree in txn.trees().unwrap() {
         let entries = txn.range(tree.id, Bound::Unbounded, Bound::Unbounded).unwrap();
-        let map = entries.map(|entry| entry.map(|(key, value)| (key, value.to_vec()))).collect::<Result<_, _>>().unwrap();
+        let map = entries
+            .map(|entry| entry.map(|(key, value)| (key, value.to_vec())))
+            .collect::<Result<_, _>>()
+            .unwrap();
         all.insert(tree.name, map);
     }
     all
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 120, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn every_history_is_that_of_maps(shape in shape(), steps in proptest::collection::vec(step(), 1..60)) {

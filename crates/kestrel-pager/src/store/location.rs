@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::format::{FIRST_SECTOR, SECTOR, sectors_for};
+use super::format::{FIRST_SECTOR, FOOTER, SECTOR, sectors_for};
 
 const TAG_BITS: u32 = 16;
 const LENGTH_BITS: u32 = 8;
@@ -64,7 +64,12 @@ impl Location {
 
     /// At most how many packed bytes the image there has.
     pub(crate) fn image_bytes_max(self) -> u32 {
-        u32::from(self.sectors()) * SECTOR as u32
+        u32::from(self.sectors()) * SECTOR as u32 - FOOTER as u32
+    }
+
+    /// What [`Location::image_bytes_max`] will say of an image of `len` packed bytes.
+    pub(crate) fn image_bound(len: u32) -> u32 {
+        sectors_for(len.into()) as u32 * SECTOR as u32 - FOOTER as u32
     }
 
     pub(crate) fn sector(self) -> u64 {
