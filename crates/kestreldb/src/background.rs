@@ -1,0 +1,231 @@
+//! The threads: the only ones that Kestrel starts, and all that knows of threads.
+//!
+//! *kestrel-flush* makes `Eventual` commits durable a few milliseconds after they were made. *kestrel-keeper* prunes,
+//! consolidates, writes ahead and checkpoints. Both hold the engine, never the handle that users share: so the last
+//! handle's end ends them, not the other way round.
+//!
+//! A commit tells a worker of new work by [`Signal::raise`], which costs a fence and a load while the worker knows already.
+//! The worker lowers the signal *before* it looks for work, with a fence in between. So of a commit and a worker that
+//! meet, at least one sees the other: either the commit finds the signal lowered and raises it again, or the worker
+//! finds the commit. No work is forgotten, and no commit waits for a worker.
+//!
+//! A failed pass is noted, and tried again later; a success forgets it. What is still noted at the end is returned by
+//! [`Background::error`]. Nothing is lost in between: an engine that could not write says so to every commit as well.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use kestrel_io::{Clock, SystemClock};
+use kestrel_txn::{Engine, ErrorKind};
+use parking_lot::{Condvar, Mutex};
+
+use crate::Error;
+
+/// How long an `Eventual` commit is exposed to a crash, about.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
+/// How often the keeper runs while there are commits.
+const KEEPER_INTERVAL: Duration = Duration::from_millis(20);
+/// How often the keeper looks while there are none: ended readers leave work without a commit.
+const KEEPER_IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a worker rests after a failure.
+const FAILURE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The workers of one database, or what is left of them.
+#[derive(Debug)]
+pub(crate) struct Background {
+    flush: Arc<Signal>,
+    keeper: Arc<Signal>,
+    workers: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Background {
+    /// Starts the workers.
+    pub(crate) fn start(engine: &Engine) -> io::Result<Background> {
+        let background = Background::none();
+        let flush = engine.clone();
+        background.spawn("kestrel-flush", &background.flush, FLUSH_INTERVAL, None, move || {
+            flush.flush_log()?;
+            Ok(false)
+        })?;
+        let keeper = engine.clone();
+        background.spawn(
+            "kestrel-keeper",
+            &background.keeper,
+            KEEPER_INTERVAL,
+            Some(KEEPER_IDLE_INTERVAL),
+            move || maintain(&keeper),
+        )?;
+        Ok(background)
+    }
+
+    /// No workers: whoever opened the database calls its maintenance.
+    pub(crate) fn none() -> Background {
+        Background { flush: Arc::default(), keeper: Arc::default(), workers: Mutex::default() }
+    }
+
+    /// If a worker cannot be started, dropping `self` stops those that could.
+    fn spawn(
+        &self,
+        name: &str,
+        signal: &Arc<Signal>,
+        interval: Duration,
+        idle_interval: Option<Duration>,
+        work: impl FnMut() -> Result<bool, kestrel_txn::Error> + Send + 'static,
+    ) -> io::Result<()> {
+        let signal = Arc::clone(signal);
+        let worker = thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || signal.serve(interval, idle_interval, work))?;
+        self.workers.lock().push(worker);
+        Ok(())
+    }
+
+    /// Tells the workers of a commit.
+    #[inline]
+    pub(crate) fn committed(&self, eventual: bool) {
+        fence(Ordering::SeqCst);
+        if eventual {
+            self.flush.raise();
+        }
+        self.keeper.raise();
+    }
+
+    /// Ends the workers, and waits for the pass that each is in.
+    pub(crate) fn stop(&self) {
+        self.flush.stop();
+        self.keeper.stop();
+        let mut workers = self.workers.lock();
+        for worker in workers.drain(..) {
+            // It panicked, which has been printed; there is nothing to add.
+            let _ = worker.join();
+        }
+    }
+
+    /// What failed, and has not succeeded since.
+    pub(crate) fn error(&self) -> Option<Error> {
+        self.flush.error().or_else(|| self.keeper.error())
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Lets other threads run: for a time, or just first.
+pub(crate) fn give_way(time: Option<Duration>) {
+    match time {
+        Some(time) => thread::sleep(time),
+        None => thread::yield_now(),
+    }
+}
+
+/// One step of what the keeper does; whether there is more.
+pub(crate) fn maintain(engine: &Engine) -> Result<bool, kestrel_txn::Error> {
+    if engine.checkpoint_due() {
+        engine.checkpoint()?;
+    }
+    engine.maintain()
+}
+
+/// How others speak with a worker.
+#[derive(Default)]
+struct Signal {
+    raised: AtomicBool,
+    stopped: AtomicBool,
+    error: Mutex<Option<Error>>,
+    /// Held by those who wait, and for a moment by those who change `raised` or `stopped` in a way to wake up for.
+    gate: Mutex<()>,
+    changed: Condvar,
+}
+
+impl Signal {
+    #[inline]
+    fn raise(&self) {
+        if !self.raised.load(Ordering::Relaxed) {
+            self.raise_slowly();
+        }
+    }
+
+    #[cold]
+    fn raise_slowly(&self) {
+        let _gate = self.gate.lock();
+        self.raised.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    fn stop(&self) {
+        let _gate = self.gate.lock();
+        self.stopped.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
+    fn error(&self) -> Option<Error> {
+        self.error.lock().clone()
+    }
+
+    /// Waits until `ready` or stopped or the time is over.
+    fn wait(&self, longest: Option<Duration>, ready: impl Fn() -> bool) {
+        let clock = SystemClock::new();
+        let mut gate = self.gate.lock();
+        while !ready() && !self.is_stopped() {
+            match longest.map(|longest| longest.checked_sub(clock.now())) {
+                None => self.changed.wait(&mut gate),
+                Some(Some(left)) => drop(self.changed.wait_for(&mut gate, left)),
+                Some(None) => return,
+            }
+        }
+    }
+
+    /// The life of a worker: wait for the signal (or the idle interval), let some work gather, do all of it.
+    fn serve(
+        &self,
+        interval: Duration,
+        idle_interval: Option<Duration>,
+        mut work: impl FnMut() -> Result<bool, kestrel_txn::Error>,
+    ) {
+        while !self.is_stopped() {
+            self.wait(idle_interval, || self.raised.load(Ordering::Relaxed));
+            self.wait(Some(interval), || false);
+            self.raised.store(false, Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            match self.work_off(&mut work) {
+                Ok(()) => *self.error.lock() = None,
+                // Somebody else closed the engine.
+                Err(error) if error.kind() == ErrorKind::Closed => return,
+                Err(error) => {
+                    *self.error.lock() = Some(error.into());
+                    self.wait(Some(FAILURE_INTERVAL), || false);
+                    self.raise();
+                }
+            }
+        }
+    }
+
+    fn work_off(
+        &self,
+        work: &mut impl FnMut() -> Result<bool, kestrel_txn::Error>,
+    ) -> Result<(), kestrel_txn::Error> {
+        while !self.is_stopped() && work()? {}
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signal")
+            .field("raised", &self.raised)
+            .field("stopped", &self.stopped)
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,208 @@
+//! Opening a database.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use kestrel_io::{FileStorage, MemoryStorage, Storage};
+use kestrel_txn::{Durability, Engine, EngineOptions, Isolation};
+
+use crate::background::Background;
+use crate::shared::Shared;
+use crate::{Database, Error, ErrorKind, Result, WriteOptions};
+
+/// The file that makes a directory a database.
+const DATA_FILE: &str = "kestrel.data";
+/// What the names of all files of a database begin with.
+const FILE_PREFIX: &str = "kestrel.";
+
+/// In memory the log is only a copy, so it is kept short.
+const MEMORY_LOG_SEGMENT_SIZE: u64 = 1 << 20;
+const MEMORY_CHECKPOINT_LOG_BYTES: u64 = 16 << 20;
+
+/// Options to open a database with.
+///
+/// ```
+/// use kestreldb::{Database, Durability, Error};
+///
+/// # fn main() -> Result<(), Error> {
+/// let db = Database::builder()
+///     .page_size(16 * 1024)
+///     .memory_budget(64 << 20)
+///     .durability(Durability::Eventual)
+///     .in_memory()?;
+/// assert_eq!(db.page_size(), 16 * 1024);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it opens a database"]
+pub struct Builder {
+    page_size: Option<u32>,
+    memory_budget: Option<u64>,
+    log_segment_size: Option<u64>,
+    checkpoint_log_bytes: Option<u64>,
+    create: bool,
+    background: bool,
+    write: WriteOptions,
+}
+
+impl Builder {
+    /// The defaults.
+    pub fn new() -> Builder {
+        Builder {
+            page_size: None,
+            memory_budget: None,
+            log_segment_size: None,
+            checkpoint_log_bytes: None,
+            create: true,
+            background: true,
+            write: WriteOptions::new(),
+        }
+    }
+
+    /// The page size of a database that is created: a power of two from 4096 to 65536 bytes. Larger pages take longer
+    /// keys, and make scans faster and single changes slower. An existing database keeps its own. Default: 4096.
+    pub fn page_size(self, bytes: u32) -> Builder {
+        Builder { page_size: Some(bytes), ..self }
+    }
+
+    /// How much memory the database may take, for pages, changes and old versions together: a hard bound. Default: 256 MiB.
+    pub fn memory_budget(self, bytes: u64) -> Builder {
+        Builder { memory_budget: Some(bytes), ..self }
+    }
+
+    /// How durable a commit is on return, unless its transaction says otherwise. Default: [`Durability::Immediate`].
+    pub fn durability(self, durability: Durability) -> Builder {
+        Builder { write: self.write.durability(durability), ..self }
+    }
+
+    /// How well write transactions are kept apart, unless they say otherwise. Default: [`Isolation::Serializable`].
+    pub fn isolation(self, isolation: Isolation) -> Builder {
+        Builder { write: self.write.isolation(isolation), ..self }
+    }
+
+    /// How often a transaction is run again after conflicts. Default: 100.
+    pub fn conflict_retries(self, retries: u32) -> Builder {
+        Builder { write: self.write.retries(retries), ..self }
+    }
+
+    /// Whether a database that does not exist is created, or an error. Default: created.
+    pub fn create(self, create: bool) -> Builder {
+        Builder { create, ..self }
+    }
+
+    /// The size of the log's files, which are allocated in advance. Default: 16 MiB, in memory 1 MiB.
+    pub fn log_segment_size(self, bytes: u64) -> Builder {
+        Builder { log_segment_size: Some(bytes), ..self }
+    }
+
+    /// How much log is written before a checkpoint: about as much is read again after a crash. Default: 256 MiB, in
+    /// memory 16 MiB.
+    pub fn checkpoint_log_bytes(self, bytes: u64) -> Builder {
+        Builder { checkpoint_log_bytes: Some(bytes), ..self }
+    }
+
+    /// Whether two threads flush, checkpoint and tidy up in the background. Without them `Eventual` commits become durable with
+    /// the next `Immediate` one or [`Database::flush`], and [`Database::maintain`] has to be called now and then.
+    /// Default: they do.
+    pub fn background(self, background: bool) -> Builder {
+        Builder { background, ..self }
+    }
+
+    /// Opens the database in the directory `path`. Unless [`create`](Builder::create) is off, the directory and missing
+    /// ones above it are created, readable by their owner only.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<Database> {
+        let path = path.as_ref();
+        let storage = if self.create { FileStorage::open_or_create(path) } else { FileStorage::open(path) };
+        let storage = storage.map_err(|error| opening(path, error))?;
+        refuse_foreign_files(&storage, path)?;
+        self.open_with_storage(Arc::new(storage))
+    }
+
+    /// A new database that lives and dies with the process. Its files take memory beside the
+    /// [budget](Builder::memory_budget).
+    pub fn in_memory(mut self) -> Result<Database> {
+        self.log_segment_size.get_or_insert(MEMORY_LOG_SEGMENT_SIZE);
+        self.checkpoint_log_bytes.get_or_insert(MEMORY_CHECKPOINT_LOG_BYTES);
+        self.create = true;
+        self.open_with_storage(Arc::new(MemoryStorage::new()))
+    }
+
+    /// Opens the database in a [`Storage`].
+    pub fn open_with_storage(self, storage: Arc<dyn Storage>) -> Result<Database> {
+        let options = self.engine_options()?;
+        let location = storage.describe();
+        let engine = Engine::open(storage, &options)?;
+        let background = if self.background { Background::start(&engine) } else { Ok(Background::none()) };
+        let background = background.map_err(|error| {
+            // That no thread can be had is the error to report; the next opening recovers in any case.
+            let _ = engine.close();
+            Error::io(ErrorKind::Io, format!("starting the background threads of {location}"), error)
+        })?;
+        Ok(Database::new(Shared { engine, defaults: self.write, background, location }))
+    }
+
+    fn engine_options(&self) -> Result<EngineOptions> {
+        let mut options = EngineOptions { create: self.create, ..EngineOptions::default() };
+        if let Some(bytes) = self.page_size {
+            if !bytes.is_power_of_two() || !(4096..=65536).contains(&bytes) {
+                let message =
+                    format!("{bytes} is no page size; choose 4096, 8192, 16384, 32768 or 65536 bytes");
+                return Err(Error::new(ErrorKind::InvalidArgument, message));
+            }
+            options.page_size = bytes;
+        }
+        if let Some(bytes) = self.memory_budget {
+            options.memory_budget = bytes;
+        }
+        if let Some(bytes) = self.log_segment_size {
+            options.log_segment_size = bytes;
+        }
+        if let Some(bytes) = self.checkpoint_log_bytes {
+            options.checkpoint_log_bytes = bytes;
+        }
+        Ok(options)
+    }
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        Builder::new()
+    }
+}
+
+fn opening(path: &Path, error: io::Error) -> Error {
+    let path = path.display();
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            Error::io(ErrorKind::NotFound, format!("there is no database at {path}"), error)
+        }
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            let message = format!("{path} is not a directory, and a database is one; check the path");
+            Error::io(ErrorKind::NotADatabase, message, error)
+        }
+        _ => Error::io(ErrorKind::Io, format!("opening {path}"), error),
+    }
+}
+
+/// A database is not created among other files: the path is more likely a mistake. What a crash leaves of a creation
+/// is not foreign.
+fn refuse_foreign_files(storage: &FileStorage, path: &Path) -> Result<()> {
+    let listing = |error| Error::io(ErrorKind::Io, format!("listing {}", path.display()), error);
+    let names = storage.list().map_err(listing)?;
+    if names.iter().any(|name| name == DATA_FILE) {
+        return Ok(());
+    }
+    match names.iter().find(|name| !name.starts_with(FILE_PREFIX) && !name.starts_with('.')) {
+        None => Ok(()),
+        Some(name) => {
+            let path = path.display();
+            let message = format!(
+                "{path} is not a database: it has other files in it ({name}) and no {DATA_FILE}; give an empty or a \
+                 new directory"
+            );
+            Err(Error::new(ErrorKind::NotADatabase, message))
+        }
+    }
+}
