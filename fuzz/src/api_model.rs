@@ -5,6 +5,7 @@
 //! outcomes when it is done again, by the model, on the state at its commit. A conflict happens only if somebody
 //! committed meanwhile. After a crash the state is one of those since the last that was promised to be durable.
 
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use kestreldb::{Database, Durability, ErrorKind, Isolation, ReadTxn};
 
 use crate::execute::{Writing, read};
 use crate::input::Input;
-use crate::model::{Ends, Model, Op, Outcome, State};
+use crate::model::{Ends, Map, Model, Op, Outcome, State};
 
 /// Open transactions of each kind.
 const OPEN_MAX: usize = 3;
@@ -23,7 +24,8 @@ const STEPS_MAX: usize = 2000;
 struct Writer {
     writing: Writing,
     model: Model,
-    done: Vec<(Op, Outcome)>,
+    /// What was done, what came of it, and the number of the tree it was done to.
+    done: Vec<(Op, Outcome, Option<u64>)>,
     isolation: Isolation,
     durability: Durability,
     /// How many commits that wrote there were before it began.
@@ -37,6 +39,7 @@ struct World {
     /// The states since the last durable one, which is the first, up to now.
     states: Vec<State>,
     commits: u64,
+    trees: u64,
     readers: Vec<(ReadTxn, State)>,
     writers: Vec<Writer>,
 }
@@ -48,7 +51,7 @@ pub fn run(data: &[u8]) {
     let storage = CrashStorage::new();
     let db = open(&storage, page_size);
     let (states, readers, writers) = (vec![State::new()], Vec::new(), Vec::new());
-    let mut world = World { storage, db, page_size, states, commits: 0, readers, writers };
+    let mut world = World { storage, db, page_size, states, commits: 0, trees: 0, readers, writers };
     for _ in 0..STEPS_MAX {
         if input.is_empty() {
             break;
@@ -126,11 +129,13 @@ impl World {
     fn operate(&mut self, input: &mut Input<'_>) {
         let index = input.below(self.writers.len());
         let writer = &mut self.writers[index];
-        let op = writing(input, writer.model.savepoints.len());
+        self.trees += 1;
+        let op = writing(input, writer.model.savepoints.len(), self.trees);
+        let tree = op.tree().and_then(|name| writer.model.state.get(name)).map(|(number, _)| *number);
         match writer.writing.execute(&op) {
             Ok(outcome) => {
                 assert_eq!(outcome, writer.model.apply(&op), "{op:?}");
-                writer.done.push((op, outcome));
+                writer.done.push((op, outcome, tree));
             }
             // Told early what the commit would have said.
             Err(error) if error.is_conflict() => {
@@ -146,13 +151,13 @@ impl World {
         match writing.txn.commit() {
             Ok(_) => {
                 let mut model = Model::new(self.now().clone());
-                self.commits += u64::from(done.iter().any(|(op, _)| op.writes()));
+                self.commits += u64::from(done.iter().any(|(op, ..)| op.writes()));
                 // Without writes its place in the order is that of its snapshot, where all was found right already.
-                let wrote = done.iter().any(|(op, outcome)| op.has_written(outcome));
-                for (op, outcome) in done.into_iter().filter(|_| wrote) {
+                let wrote = done.iter().any(|(op, outcome, _)| op.has_written(outcome));
+                for (op, outcome, tree) in done.into_iter().filter(|_| wrote) {
                     if isolation == Isolation::Serializable {
                         assert_eq!(model.apply(&op), outcome, "{op:?}: not serializable");
-                    } else if let Some(op) = op.without_reads(&outcome) {
+                    } else if let Some(op) = op.without_reads(&outcome, || model.name_of(tree)) {
                         model.apply(&op);
                     }
                 }
@@ -172,8 +177,8 @@ impl World {
     fn check(&self) {
         let report = self.db.verify().expect("a sound database can be read");
         assert_eq!(report.damages, [""; 0]);
-        assert_eq!(contents(&self.db), *self.now());
-        assert_eq!(report.entries, self.now().values().map(|map| map.len() as u64).sum::<u64>());
+        assert_eq!(contents(&self.db), maps(self.now()));
+        assert_eq!(report.entries, self.now().values().map(|(_, map)| map.len() as u64).sum::<u64>());
     }
 
     fn drop_transactions(&mut self) {
@@ -186,7 +191,7 @@ impl World {
         self.db.clone().close().expect("no fault was planned");
         assert_eq!(self.db.begin_read().map(drop).map_err(|error| error.kind()), Err(ErrorKind::Closed));
         self.db = open(&self.storage, self.page_size);
-        assert_eq!(contents(&self.db), *self.now());
+        assert_eq!(contents(&self.db), maps(self.now()));
         self.states.drain(..self.states.len() - 1);
     }
 
@@ -196,7 +201,7 @@ impl World {
         self.storage = crashed;
         self.db = open(&self.storage, self.page_size);
         let found = contents(&self.db);
-        let Some(state) = self.states.iter().rposition(|state| *state == found) else {
+        let Some(state) = self.states.iter().rposition(|state| maps(state) == found) else {
             panic!("after the crash the state is none of the {} that may be", self.states.len());
         };
         self.states = vec![self.states.swap_remove(state)];
@@ -204,17 +209,21 @@ impl World {
     }
 }
 
-fn contents(db: &Database) -> State {
+fn maps(state: &State) -> BTreeMap<String, Map> {
+    state.iter().map(|(name, (_, map))| (name.clone(), map.clone())).collect()
+}
+
+fn contents(db: &Database) -> BTreeMap<String, Map> {
     let txn = db.begin_read().expect("snapshots are cheap");
-    let mut state = State::new();
+    let mut found = BTreeMap::new();
     for info in txn.trees().expect("readable") {
         let tree = txn.existing_tree(&info.name).expect("readable").expect("a tree that is listed is there");
         let entries = txn.range(&tree, ..).expect("readable").map(|entry| entry.expect("readable"));
-        let map = entries.map(|(key, value)| (key.to_vec(), value.to_vec())).collect::<crate::model::Map>();
+        let map = entries.map(|(key, value)| (key.to_vec(), value.to_vec())).collect::<Map>();
         assert_eq!((info.entries, txn.len(&tree).expect("readable")), (map.len() as u64, map.len() as u64));
-        state.insert(info.name, map);
+        found.insert(info.name, map);
     }
-    state
+    found
 }
 
 fn reading(input: &mut Input<'_>) -> Op {
@@ -227,13 +236,14 @@ fn reading(input: &mut Input<'_>) -> Op {
     }
 }
 
-fn writing(input: &mut Input<'_>, savepoints: usize) -> Op {
+/// `number`: what a new tree gets.
+fn writing(input: &mut Input<'_>, savepoints: usize, number: u64) -> Op {
     let tree = name(input);
     match input.below(40) {
         0 => Op::PopFirst(tree),
         1 => Op::PopLast(tree),
         2..4 => Op::RemoveRange(tree, ends(input)),
-        4..7 => Op::CreateTree(tree),
+        4..7 => Op::CreateTree(tree, number),
         7 => Op::DropTree(tree),
         8 => Op::RenameTree(tree, name(input)),
         9 => Op::Savepoint,

@@ -33,7 +33,7 @@ impl Writing {
                 self.savepoints.truncate(*number);
                 Ok(Outcome::Done)
             }
-            Op::CreateTree(name) => known(txn.create_tree(name).map(drop)),
+            Op::CreateTree(name, _) => known(txn.create_tree(name).map(drop)),
             Op::DropTree(name) => known(txn.drop_tree(name)),
             Op::RenameTree(from, to) => known(txn.rename_tree(from, to)),
             Op::Get(tree, _)

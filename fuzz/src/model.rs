@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, RangeBounds};
 
-/// A tree.
+/// A tree's entries.
 pub(crate) type Map = BTreeMap<Vec<u8>, Vec<u8>>;
-/// All trees by name.
-pub(crate) type State = BTreeMap<String, Map>;
+/// All trees by name, each with a number that it keeps when it is renamed.
+pub(crate) type State = BTreeMap<String, (u64, Map)>;
 /// The ends of a range.
 pub(crate) type Ends = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
@@ -23,7 +23,8 @@ pub(crate) enum Op {
     PopFirst(String),
     PopLast(String),
     RemoveRange(String, Ends),
-    CreateTree(String),
+    /// With the number that the tree gets.
+    CreateTree(String, u64),
     DropTree(String),
     RenameTree(String, String),
     Trees,
@@ -49,14 +50,40 @@ impl Op {
         }
     }
 
-    /// What it writes, whatever it found out by reading: what snapshot isolation keeps of it.
-    pub(crate) fn without_reads(self, outcome: &Outcome) -> Option<Op> {
+    /// What it writes, whatever it found out by reading: what snapshot isolation keeps of it. `name` is what its tree is
+    /// called by now.
+    pub(crate) fn without_reads(self, outcome: &Outcome, name: impl FnOnce() -> String) -> Option<Op> {
+        let writes = self.has_written(outcome);
         match (self, outcome) {
-            (Op::PopFirst(tree) | Op::PopLast(tree), Outcome::Entry(Some((key, _)))) => {
-                Some(Op::Remove(tree, key.clone()))
-            }
             (op @ (Op::Savepoint | Op::RollBack(_) | Op::Release(_)), _) => Some(op),
-            (op, outcome) => op.has_written(outcome).then_some(op),
+            _ if !writes => None,
+            (Op::PopFirst(_) | Op::PopLast(_), Outcome::Entry(Some((key, _)))) => {
+                Some(Op::Remove(name(), key.clone()))
+            }
+            (Op::Put(_, key, value) | Op::Insert(_, key, value), _) => Some(Op::Put(name(), key, value)),
+            (Op::Remove(_, key), _) => Some(Op::Remove(name(), key)),
+            (Op::RemoveRange(_, ends), _) => Some(Op::RemoveRange(name(), ends)),
+            (Op::DropTree(_), _) => Some(Op::DropTree(name())),
+            (Op::RenameTree(_, to), _) => Some(Op::RenameTree(name(), to)),
+            (op, _) => Some(op),
+        }
+    }
+
+    /// The tree it is about, if there is one.
+    pub(crate) fn tree(&self) -> Option<&str> {
+        match self {
+            Op::Get(tree, _)
+            | Op::Len(tree)
+            | Op::Range(tree, ..)
+            | Op::Put(tree, ..)
+            | Op::Insert(tree, ..)
+            | Op::Remove(tree, _)
+            | Op::PopFirst(tree)
+            | Op::PopLast(tree)
+            | Op::RemoveRange(tree, _)
+            | Op::DropTree(tree)
+            | Op::RenameTree(tree, _) => Some(tree),
+            Op::CreateTree(..) | Op::Trees | Op::Savepoint | Op::RollBack(_) | Op::Release(_) => None,
         }
     }
 }
@@ -86,11 +113,17 @@ impl Model {
         Model { state, savepoints: Vec::new() }
     }
 
+    /// What the tree of a number is called. A tree that somebody works with cannot go away unnoticed.
+    pub(crate) fn name_of(&self, tree: Option<u64>) -> String {
+        let found = self.state.iter().find(|(_, (number, _))| Some(*number) == tree);
+        found.expect("a tree was dropped under a transaction that wrote to it").0.clone()
+    }
+
     /// Does it.
     pub(crate) fn apply(&mut self, op: &Op) -> Outcome {
         match op {
             Op::Trees => {
-                let names = self.state.iter().map(|(name, map)| (name.clone(), map.len() as u64));
+                let names = self.state.iter().map(|(name, (_, map))| (name.clone(), map.len() as u64));
                 Outcome::Names(names.collect())
             }
             Op::Savepoint => {
@@ -106,11 +139,11 @@ impl Model {
                 self.savepoints.truncate(*number);
                 Outcome::Done
             }
-            Op::CreateTree(name) => {
+            Op::CreateTree(name, number) => {
                 if self.state.contains_key(name) {
                     return Outcome::TreeExists;
                 }
-                self.state.insert(name.clone(), Map::new());
+                self.state.insert(name.clone(), (*number, Map::new()));
                 Outcome::Done
             }
             Op::DropTree(name) => match self.state.remove(name) {
@@ -127,7 +160,7 @@ impl Model {
             | Op::PopFirst(tree)
             | Op::PopLast(tree)
             | Op::RemoveRange(tree, _) => match self.state.get_mut(tree) {
-                Some(map) => apply_to_tree(map, op),
+                Some((_, map)) => apply_to_tree(map, op),
                 None => Outcome::NoTree,
             },
         }
@@ -140,8 +173,8 @@ impl Model {
         if from != to && self.state.contains_key(to) {
             return Outcome::TreeExists;
         }
-        let map = self.state.remove(from).unwrap_or_default();
-        self.state.insert(to.to_owned(), map);
+        let tree = self.state.remove(from).unwrap_or_default();
+        self.state.insert(to.to_owned(), tree);
         Outcome::Done
     }
 }

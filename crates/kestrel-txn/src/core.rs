@@ -35,9 +35,12 @@ pub(crate) struct Core {
     /// Why nothing can be written any more.
     failure: Mutex<Option<Error>>,
     pub(crate) counters: Counters,
-    /// Released last: nobody else may open the files while this lives.
-    _lock: Box<dyn StorageLock>,
+    /// Taken away by closing; each open transaction has a share of it.
+    lock: Mutex<Option<SharedLock>>,
 }
+
+/// Nobody else may open the files while a share of it lives.
+pub(crate) type SharedLock = Arc<dyn StorageLock>;
 
 /// Counted events since the database was opened.
 #[derive(Debug, Default)]
@@ -71,12 +74,27 @@ impl Core {
             closed: AtomicBool::new(false),
             failure: Mutex::new(None),
             counters: Counters::default(),
-            _lock: lock,
+            lock: Mutex::new(Some(lock.into())),
         }
     }
 
     pub(crate) fn snapshots(&self) -> &Arc<Snapshots> {
         self.pager.snapshots()
+    }
+
+    /// A share of the lock on the files; an error if the database was closed.
+    pub(crate) fn share_lock(&self) -> Result<SharedLock, Error> {
+        self.check_open()?;
+        self.lock.lock().clone().ok_or_else(Error::closed)
+    }
+
+    /// The files may be opened again when the last open transaction has ended.
+    pub(crate) fn release_lock(&self) {
+        *self.lock.lock() = None;
+    }
+
+    pub(crate) fn flush_log(&self) -> Result<(), Error> {
+        self.wal.flush(self.wal.end()).map_err(|error| self.fail(error.into()))
     }
 
     /// An error if the database was closed.

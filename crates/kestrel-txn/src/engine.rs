@@ -81,8 +81,7 @@ impl Engine {
     /// # Errors
     /// The database was closed.
     pub fn begin_read(&self) -> Result<ReadTxn, Error> {
-        self.core.check_open()?;
-        Ok(ReadTxn::new(&self.core))
+        ReadTxn::new(&self.core)
     }
 
     /// Begins a write transaction at the newest commit, visible or not.
@@ -96,9 +95,10 @@ impl Engine {
     /// Makes every commit so far durable.
     ///
     /// # Errors
-    /// The log could not be written or synced; the database takes no more writes then.
+    /// The database was closed; or the log could not be written or synced, and takes no more writes then.
     pub fn flush_log(&self) -> Result<(), Error> {
-        self.core.wal.flush(self.core.wal.end()).map_err(|error| self.core.fail(error.into()))
+        self.core.check_open()?;
+        self.core.flush_log()
     }
 
     /// Does one bounded step of background work. Returns whether there is more to do at once.
@@ -124,8 +124,8 @@ impl Engine {
         self.core.checkpoint()
     }
 
-    /// Makes everything durable, writes a checkpoint, and refuses all further calls. Read transactions that are open go
-    /// on; when the last of them and the last handle are gone, the files may be opened again.
+    /// Makes everything durable, writes a checkpoint, and refuses all further calls. Transactions that are open can still
+    /// read; when the last of them has ended, the files may be opened again.
     ///
     /// # Errors
     /// What kept the log or the checkpoint from being written. What was acknowledged is safe all the same.
@@ -137,8 +137,9 @@ impl Engine {
         if !first {
             return Ok(());
         }
-        self.flush_log()?;
-        self.core.checkpoint()
+        let closed = self.core.flush_log().and_then(|()| self.core.checkpoint());
+        self.core.release_lock();
+        closed
     }
 
     /// Figures as of now.
@@ -178,8 +179,9 @@ impl Engine {
     /// about, of all pages. Damage is reported, not an error.
     ///
     /// # Errors
-    /// Memory could not be had.
+    /// The database was closed, or memory could not be had.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, Error> {
+        self.core.check_open()?;
         self.core.verify(progress)
     }
 

@@ -4,10 +4,8 @@ use kestrel_pager::PagerOptions;
 
 use crate::{Error, ErrorKind};
 
-/// The least memory that an engine works with.
-const BUDGET_MIN: u64 = 384 << 10;
-/// The fewest frames: enough for every thread's deepest descent and one split.
-const FRAMES_MIN: u64 = 64;
+/// The fewest frames: enough for some threads' splits at once.
+const FRAMES_MIN: u64 = 40;
 
 /// How an engine is opened.
 #[derive(Clone, Debug)]
@@ -43,7 +41,7 @@ impl EngineOptions {
         if !self.page_size.is_power_of_two() || !(4096..=65536).contains(&self.page_size) {
             return refuse(format!("page size {}: give a power of two from 4096 to 65536", self.page_size));
         }
-        let least = BUDGET_MIN.max(FRAMES_MIN * u64::from(self.page_size) * 10 / 7);
+        let least = FRAMES_MIN * u64::from(self.page_size) * 10 / 7;
         if self.memory_budget < least {
             return refuse(format!("memory budget {}: give at least {least} bytes", self.memory_budget));
         }

@@ -7,7 +7,7 @@ use kestrel_btree::{BlobRef, FoundCell, Seek, find, leaf_for};
 use kestrel_pager::{Snapshot, Timestamp, TreeId};
 
 use crate::catalogue::{TreeInfo, TreeState};
-use crate::core::Core;
+use crate::core::{Core, SharedLock};
 use crate::cursor::{Cursor, Source};
 use crate::draft::tree_not_found;
 use crate::page::{LeafView, ReadError, SnapshotPages};
@@ -20,11 +20,14 @@ use crate::{Error, Value};
 pub struct ReadTxn {
     core: Arc<Core>,
     snapshot: Arc<Snapshot>,
+    _lock: SharedLock,
 }
 
 impl ReadTxn {
-    pub(crate) fn new(core: &Arc<Core>) -> ReadTxn {
-        ReadTxn { snapshot: Arc::new(core.snapshots().begin_visible()), core: Arc::clone(core) }
+    pub(crate) fn new(core: &Arc<Core>) -> Result<ReadTxn, Error> {
+        let lock = core.share_lock()?;
+        let snapshot = Arc::new(core.snapshots().begin_visible());
+        Ok(ReadTxn { core: Arc::clone(core), snapshot, _lock: lock })
     }
 
     fn state(&self, tree: TreeId) -> Result<Arc<TreeState>, Error> {

@@ -76,7 +76,8 @@ fn create(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Result<(), Err
             let message = format!("{place} holds a log but no data file; restore kestrel.data from a backup");
             return Err(Error::new(ErrorKind::Corrupted, message));
         }
-        if let Some(other) = names.iter().find(|name| !name.starts_with("kestrel.")) {
+        if let Some(other) = names.iter().find(|name| !name.starts_with("kestrel.") && !name.starts_with('.'))
+        {
             let message =
                 format!("{place} holds other files ({other:?}) and no database; give a directory of its own");
             return Err(Error::new(ErrorKind::NotADatabase, message));

@@ -10,7 +10,7 @@ use kestrel_wal::Lsn;
 use parking_lot::Mutex;
 
 use crate::catalogue::TreeInfo;
-use crate::core::Core;
+use crate::core::{Core, SharedLock};
 use crate::cursor::{Cursor, Source, covered};
 use crate::draft::{Draft, check_name, tree_not_found};
 use crate::journal::{Journal, identity_key};
@@ -52,6 +52,7 @@ pub(crate) struct State {
     pub(crate) snapshot: Snapshot,
     undo: Undo,
     broken: Option<Error>,
+    _lock: SharedLock,
 }
 
 impl std::fmt::Debug for Shared {
@@ -62,7 +63,7 @@ impl std::fmt::Debug for Shared {
 
 impl WriteTxn {
     pub(crate) fn new(core: &Arc<Core>, isolation: Isolation) -> Result<WriteTxn, Error> {
-        core.check_open()?;
+        let lock = core.share_lock()?;
         core.check_writable()?;
         let snapshot = {
             let mut window = core.window.lock();
@@ -78,6 +79,7 @@ impl WriteTxn {
             snapshot,
             undo: Undo::default(),
             broken: None,
+            _lock: lock,
         };
         let shared =
             Shared { core: Arc::clone(core), state: Mutex::new(Some(state)), generation: AtomicU64::new(0) };

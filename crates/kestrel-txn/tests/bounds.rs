@@ -10,7 +10,7 @@ use kestrel_txn::{Durability, Engine, EngineOptions, ErrorKind, Isolation, TreeI
 
 /// A pool of 64 pages.
 fn tiny() -> EngineOptions {
-    EngineOptions { memory_budget: 384 << 10, log_segment_size: 256 << 10, ..EngineOptions::default() }
+    EngineOptions { memory_budget: 256 << 10, log_segment_size: 256 << 10, ..EngineOptions::default() }
 }
 
 fn key(number: u64) -> [u8; 8] {

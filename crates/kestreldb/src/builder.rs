@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use kestrel_io::{FileStorage, MemoryStorage, Storage};
 use kestrel_txn::{Durability, Engine, EngineOptions, Isolation};
@@ -10,11 +11,6 @@ use kestrel_txn::{Durability, Engine, EngineOptions, Isolation};
 use crate::background::Background;
 use crate::shared::Shared;
 use crate::{Database, Error, ErrorKind, Result, WriteOptions};
-
-/// The file that makes a directory a database.
-const DATA_FILE: &str = "kestrel.data";
-/// What the names of all files of a database begin with.
-const FILE_PREFIX: &str = "kestrel.";
 
 /// In memory the log is only a copy, so it is kept short.
 const MEMORY_LOG_SEGMENT_SIZE: u64 = 1 << 20;
@@ -116,7 +112,6 @@ impl Builder {
         let path = path.as_ref();
         let storage = if self.create { FileStorage::open_or_create(path) } else { FileStorage::open(path) };
         let storage = storage.map_err(|error| opening(path, error))?;
-        refuse_foreign_files(&storage, path)?;
         self.open_with_storage(Arc::new(storage))
     }
 
@@ -140,7 +135,13 @@ impl Builder {
             let _ = engine.close();
             Error::io(ErrorKind::Io, format!("starting the background threads of {location}"), error)
         })?;
-        Ok(Database::new(Shared { engine, defaults: self.write, background, location }))
+        Ok(Database::new(Shared {
+            engine,
+            defaults: self.write,
+            background,
+            location,
+            closed: AtomicBool::new(false),
+        }))
     }
 
     fn engine_options(&self) -> Result<EngineOptions> {
@@ -183,26 +184,5 @@ fn opening(path: &Path, error: io::Error) -> Error {
             Error::io(ErrorKind::NotADatabase, message, error)
         }
         _ => Error::io(ErrorKind::Io, format!("opening {path}"), error),
-    }
-}
-
-/// A database is not created among other files: the path is more likely a mistake. What a crash leaves of a creation
-/// is not foreign.
-fn refuse_foreign_files(storage: &FileStorage, path: &Path) -> Result<()> {
-    let listing = |error| Error::io(ErrorKind::Io, format!("listing {}", path.display()), error);
-    let names = storage.list().map_err(listing)?;
-    if names.iter().any(|name| name == DATA_FILE) {
-        return Ok(());
-    }
-    match names.iter().find(|name| !name.starts_with(FILE_PREFIX) && !name.starts_with('.')) {
-        None => Ok(()),
-        Some(name) => {
-            let path = path.display();
-            let message = format!(
-                "{path} is not a database: it has other files in it ({name}) and no {DATA_FILE}; give an empty or a \
-                 new directory"
-            );
-            Err(Error::new(ErrorKind::NotADatabase, message))
-        }
     }
 }

@@ -71,7 +71,7 @@ impl Database {
         Database { shared: Arc::new(shared) }
     }
 
-    /// The tree of this name, created if it does not exist. Any text is a name, also an empty one.
+    /// The tree of this name, created if it does not exist. Any text of 1 to 1024 bytes is a name.
     pub fn tree(&self, name: impl AsRef<str>) -> Result<Tree> {
         let name = name.as_ref();
         match self.existing_tree(name)? {
@@ -156,6 +156,7 @@ impl Database {
 
     /// Makes all commits so far durable, those with `Eventual` durability too.
     pub fn flush(&self) -> Result<()> {
+        self.shared.check_open()?;
         Ok(self.shared.engine.flush_log()?)
     }
 
@@ -179,6 +180,7 @@ impl Database {
 
     /// As [`verify`](Database::verify); tells how many pages of how many are done.
     pub fn verify_with(&self, mut progress: impl FnMut(u64, u64)) -> Result<VerifyReport> {
+        self.shared.check_open()?;
         Ok(self.shared.engine.verify(&mut progress)?)
     }
 
@@ -215,8 +217,8 @@ impl Database {
     /// Makes everything durable, checkpoints, stops the threads and closes, for all handles: their calls then fail with
     /// [`Closed`](crate::ErrorKind::Closed).
     ///
-    /// Snapshots, iterators and values that are still held go on working. As long as there are snapshots or
-    /// iterators, the directory stays locked.
+    /// Snapshots, iterators and values that are still held go on working. The directory can be opened again once all
+    /// handles but values are gone: trees and iterators too.
     pub fn close(self) -> Result<()> {
         self.shared.close()
     }

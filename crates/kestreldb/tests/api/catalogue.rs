@@ -20,11 +20,15 @@ fn a_tree_is_created_once_and_found_again() {
     assert_eq!(tree.name(), "t");
     assert_eq!(db.create_tree("t").unwrap_err().kind(), ErrorKind::TreeExists);
     assert!(db.create_tree("u").unwrap().is_empty().unwrap());
-    for odd in ["", " ", "ü/\\\0", &"long".repeat(50)] {
+    for odd in [" ", "ü/\\\0", &"long".repeat(256)] {
         db.tree(odd).unwrap().put("name", odd).unwrap();
         assert_eq!(db.tree(odd).unwrap().get("name").unwrap().unwrap(), odd);
     }
-    assert_eq!(db.trees().unwrap().len(), 6);
+    assert_eq!(db.trees().unwrap().len(), 5);
+    for no_name in ["", &"long!".repeat(205)] {
+        assert_eq!(db.tree(no_name).unwrap_err().kind(), ErrorKind::InvalidArgument);
+        assert!(db.existing_tree(no_name).unwrap().is_none());
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn the_lock_is_free_once_the_last_handle_is_gone() {
     db.close().unwrap();
     assert_eq!(snapshot.get(&tree, "k").unwrap().unwrap(), "v", "a snapshot works on");
     assert_eq!(Database::open(directory.path()).unwrap_err().kind(), ErrorKind::Locked);
-    drop(snapshot);
+    drop((snapshot, tree));
     Database::open(directory.path()).unwrap().close().unwrap();
 }
 
@@ -109,6 +109,7 @@ fn eventual_commits_become_durable_by_themselves_and_by_flush() {
         let is_there = || worst_case(&storage).tree("t").unwrap().contains([n]).unwrap();
         until("the flush in the background", is_there);
     }
+    drop(tree);
     db.close().unwrap();
 
     let db = builder.background(false).open_with_storage(Arc::new(storage.clone())).unwrap();
@@ -144,8 +145,9 @@ fn checkpoints_happen_when_the_log_has_grown() {
             .unwrap();
         let tree = db.tree("t").unwrap();
         let before = db.statistics().checkpoints;
-        for n in 0..40_u64 {
-            tree.put((n % 7).to_be_bytes(), vec![n as u8; 100_000]).unwrap();
+        for n in 0..4_000_u64 {
+            let quick = db.write_options().durability(Durability::Eventual);
+            db.write_with(quick, |tx| tx.put(&tree, n.to_be_bytes(), vec![n as u8; 800])).unwrap();
         }
         if background {
             until("the checkpoint in the background", || db.statistics().checkpoints > before);

@@ -38,6 +38,7 @@ fn values_of_every_size_come_back_whole_from_every_page_size() {
             assert_eq!(tree.len().unwrap(), SIZES.len() as u64);
         };
         check(&db, 1);
+        drop(tree);
         db.close().unwrap();
         let db = open();
         check(&db, 1);
@@ -56,6 +57,7 @@ fn values_of_every_size_come_back_whole_from_every_page_size() {
         db.checkpoint().unwrap();
         check(&db, 3);
         assert!(db.verify().unwrap().damages.is_empty());
+        drop(tree);
         db.close().unwrap();
         check(&open(), 3);
     }

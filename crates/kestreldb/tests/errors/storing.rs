@@ -49,6 +49,7 @@ fn a_full_disk_stops_writers_until_there_is_room() {
     storage.set_capacity(None);
     tree.put(stored.to_be_bytes(), "there is room again").unwrap();
     assert!(db.verify().unwrap().damages.is_empty());
+    drop(tree);
     db.close().unwrap();
     let db = open(&storage);
     assert_eq!(db.tree("t").unwrap().len().unwrap(), stored + 2);
@@ -112,6 +113,7 @@ fn a_failed_read_is_an_error_of_that_read_only() {
     let db = open(&storage);
     let tree = db.tree("t").unwrap();
     tree.append((0..20_000_u32).map(|n| (n.to_be_bytes(), [n as u8; 1_000]))).unwrap();
+    drop(tree);
     db.close().unwrap();
 
     let db = open(&storage);
@@ -135,6 +137,7 @@ fn damage_on_disk_is_reported_and_never_returned_as_data() {
     let db = open(&storage);
     let tree = db.tree("t").unwrap();
     tree.append((0..5_000_u32).map(|n| (n.to_be_bytes(), [n as u8; 1_000]))).unwrap();
+    drop(tree);
     db.close().unwrap();
     // Every 4 KiB of the data file behind the superblocks loses some bits.
     let file = kestrel_io::Storage::open(&storage, "kestrel.data").unwrap();
