@@ -18,7 +18,11 @@ impl FromStr for ByteSize {
             "M" | "MB" | "MIB" => 20,
             "G" | "GB" | "GIB" => 30,
             "T" | "TB" | "TIB" => 40,
-            _ => return Err(format!("{unit:?} is no unit; give a whole number with K, M, G, T or nothing behind it")),
+            _ => {
+                return Err(format!(
+                    "{unit:?} is no unit; give a whole number with K, M, G, T or nothing behind it"
+                ));
+            }
         };
         let number: u64 = digits.parse().map_err(|_| format!("{digits:?} is no number of bytes"))?;
         number.checked_mul(1 << shift).map(ByteSize).ok_or_else(|| format!("{text} is too many bytes"))

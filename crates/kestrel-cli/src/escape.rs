@@ -56,7 +56,10 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     let cut = bytes.get(..SHOWN_BYTES_MAX).unwrap_or(bytes);
     let mut text = match std::str::from_utf8(bytes) {
         Ok(whole) => {
-            let end = whole.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|&end| end <= SHOWN_BYTES_MAX);
+            let end = whole
+                .char_indices()
+                .map(|(at, c)| at + c.len_utf8())
+                .take_while(|&end| end <= SHOWN_BYTES_MAX);
             format!("{:?}", &whole[..end.last().unwrap_or_default()])
         }
         Err(_) => format!("b\"{}\"", cut.escape_ascii()),
@@ -89,7 +92,10 @@ mod tests {
         assert_eq!(shown(&[b'a'; 80]).len(), 82);
         assert_eq!(shown(&[b'a'; 81]), format!("\"{}\"... (81 bytes)", "a".repeat(80)));
         assert_eq!(shown("ä".repeat(50).as_bytes()), format!("\"{}\"... (100 bytes)", "ä".repeat(40)));
-        assert_eq!(shown(format!("a{}", "ä".repeat(50)).as_bytes()), format!("\"a{}\"... (101 bytes)", "ä".repeat(39)));
+        assert_eq!(
+            shown(format!("a{}", "ä".repeat(50)).as_bytes()),
+            format!("\"a{}\"... (101 bytes)", "ä".repeat(39))
+        );
         assert!(shown(&[0xFF; 100]).ends_with("... (100 bytes)"));
     }
 }

@@ -13,6 +13,8 @@ pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 pub(crate) enum Failure {
     /// To be told in one line that says what to do. Exit code 1.
     Message(String),
+    /// The database is so damaged that it cannot be opened; to be told in one line. Exit code 1.
+    Unopenable(String),
     /// The user knows already. Exit code 1.
     Told,
     /// The database is damaged, which was printed. Exit code 2.
@@ -38,7 +40,7 @@ impl Failure {
     /// Prints the message; returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         match self {
-            Failure::Message(message) => {
+            Failure::Message(message) | Failure::Unopenable(message) => {
                 eprintln!("kestrel: {message}");
                 ExitCode::from(1)
             }

@@ -24,14 +24,18 @@ impl Table {
     /// Writes the table.
     pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or_default();
-        let width = |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| chars(cell)).max();
+        let width =
+            |column: usize| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| chars(cell)).max();
         let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
         for row in &self.rows {
             let mut line = String::new();
             for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 let padding = " ".repeat(width - chars(cell));
-                let (before, behind) =
-                    if self.aligned_right.contains(&column) { (padding, String::new()) } else { (String::new(), padding) };
+                let (before, behind) = if self.aligned_right.contains(&column) {
+                    (padding, String::new())
+                } else {
+                    (String::new(), padding)
+                };
                 line.push_str(if column == 0 { "" } else { "  " });
                 line.extend([before.as_str(), cell, &behind]);
             }

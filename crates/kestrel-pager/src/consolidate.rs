@@ -74,14 +74,14 @@ impl Pager {
         Ok(true)
     }
 
-    /// Merges pages that have had deltas for the longest time, at most `limit` of them, while deltas take more than half
-    /// of their memory. Returns whether there is more to do.
+    /// Merges pages that have had deltas for the longest time, at most `limit` of them; only while deltas take more than
+    /// half of their memory, unless there is time to merge them `all`. Returns whether there is more to do.
     ///
     /// # Errors
     /// As [`Pager::consolidate`].
-    pub fn relieve_deltas(&self, limit: usize) -> Result<bool, Error> {
+    pub fn relieve_deltas(&self, limit: usize, all: bool) -> Result<bool, Error> {
         for _ in 0..limit {
-            if self.pool.delta_bytes() <= self.pool.delta_limit() / 2 {
+            if !all && self.pool.delta_bytes() <= self.pool.delta_limit() / 2 {
                 return Ok(false);
             }
             let Some(page) = self.delta_pages.lock().pop_front() else { return Ok(false) };

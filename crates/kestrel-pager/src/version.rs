@@ -42,8 +42,9 @@ pub(crate) enum Kind {
     Tombstone,
 }
 
-/// The fixed part of a version.
-#[repr(C, align(64))]
+/// The fixed part of a version: as long as a cache line. Frames align it to one; heap versions only as far as the
+/// allocator does by itself, for asking for more costs more than it gains.
+#[repr(C)]
 pub(crate) struct Header {
     // Constant once published.
     pub(crate) kind: Kind,

@@ -46,6 +46,8 @@ pub(crate) type SharedLock = Arc<dyn StorageLock>;
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
+    /// `commits` when the background last looked.
+    pub(crate) commits_seen: AtomicU64,
     pub(crate) conflicts: AtomicU64,
     pub(crate) replays: AtomicU64,
     pub(crate) checkpoints: AtomicU64,

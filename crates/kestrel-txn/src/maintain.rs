@@ -1,5 +1,7 @@
 //! Background work, in bounded steps that any thread may do.
 
+use std::sync::atomic::Ordering;
+
 use kestrel_btree::{FreeStep, free_tree_step, merge_leaf};
 
 use crate::Error;
@@ -8,6 +10,8 @@ use crate::draft::Draft;
 
 /// Pages of a dropped tree that are freed at once.
 const FREED: usize = 64;
+/// Pages whose deltas are merged at once.
+const RELIEVED: usize = 32;
 /// Leaves that are looked at at once.
 const MERGED: usize = 8;
 
@@ -25,10 +29,16 @@ impl Core {
             self.pager.evict(64)?;
             more |= self.pager.is_short_of_frames();
         }
-        more |= self.pager.relieve_deltas(32)?;
+        more |= self.pager.relieve_deltas(RELIEVED, self.is_quiet())?;
         more |= self.merge_thinned()?;
         more |= self.free_dropped()?;
         Ok(more)
+    }
+
+    /// Whether nothing was committed since this was last asked: then there is time to make reading cheaper.
+    fn is_quiet(&self) -> bool {
+        let commits = self.counters.commits.load(Ordering::Relaxed);
+        self.counters.commits_seen.swap(commits, Ordering::Relaxed) == commits
     }
 
     /// Merges leaves that lost entries by deltas; those that were changed in place were merged then.

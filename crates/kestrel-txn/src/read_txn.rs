@@ -1,10 +1,10 @@
 //! Read transactions.
 
 use std::ops::Bound;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kestrel_btree::{BlobRef, FoundCell, Seek, find, leaf_for};
-use kestrel_pager::{Snapshot, Timestamp, TreeId};
+use kestrel_pager::{PageId, Snapshot, Timestamp, TreeId};
 
 use crate::catalogue::{TreeInfo, TreeState};
 use crate::core::{Core, SharedLock};
@@ -20,6 +20,8 @@ use crate::{Error, Value};
 pub struct ReadTxn {
     core: Arc<Core>,
     snapshot: Arc<Snapshot>,
+    /// The roots of the trees that were used first, so that reading them takes no lock.
+    roots: [OnceLock<(TreeId, PageId)>; 4],
     _lock: SharedLock,
 }
 
@@ -27,18 +29,35 @@ impl ReadTxn {
     pub(crate) fn new(core: &Arc<Core>) -> Result<ReadTxn, Error> {
         let lock = core.share_lock()?;
         let snapshot = Arc::new(core.snapshots().begin_visible());
-        Ok(ReadTxn { core: Arc::clone(core), snapshot, _lock: lock })
+        Ok(ReadTxn { core: Arc::clone(core), snapshot, roots: Default::default(), _lock: lock })
     }
 
     fn state(&self, tree: TreeId) -> Result<Arc<TreeState>, Error> {
         self.core.catalogue.get(tree, self.snapshot.at()).ok_or_else(|| tree_not_found(&tree.to_string()))
     }
 
+    #[inline]
+    fn root(&self, tree: TreeId) -> Result<PageId, Error> {
+        for slot in &self.roots {
+            match slot.get() {
+                Some((known, root)) if *known == tree => return Ok(*root),
+                Some(_) => {}
+                None => {
+                    let root = self.state(tree)?.root;
+                    // If another thread was faster, the next call finds what it noted.
+                    let _ = slot.set((tree, root));
+                    return Ok(root);
+                }
+            }
+        }
+        Ok(self.state(tree)?.root)
+    }
+
     fn pages(&self) -> SnapshotPages<'_> {
         SnapshotPages { pager: &self.core.pager, at: self.snapshot.at() }
     }
 
-    fn load(&self, page: kestrel_pager::PageId) -> Result<(), Error> {
+    fn load(&self, page: PageId) -> Result<(), Error> {
         Ok(self.core.pager.load(page, self.snapshot.at())?)
     }
 
@@ -69,7 +88,7 @@ impl ReadTxn {
     /// # Errors
     /// There is no such tree, or a page cannot be read.
     pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Value>, Error> {
-        let root = self.state(tree)?.root;
+        let root = self.root(tree)?;
         loop {
             let missing = match self.find_resident(root, key)? {
                 Ok(found) => return Ok(found),
@@ -82,7 +101,7 @@ impl ReadTxn {
 
     fn find_resident(
         &self,
-        root: kestrel_pager::PageId,
+        root: PageId,
         key: &[u8],
     ) -> Result<Result<Option<Value>, Absent>, Error> {
         // One pin for the whole descent; those of the single pages are then cheap.
@@ -104,7 +123,7 @@ impl ReadTxn {
     /// # Errors
     /// There is no such tree, or a page cannot be read.
     pub fn contains(&self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
-        let root = self.state(tree)?.root;
+        let root = self.root(tree)?;
         loop {
             let found = find(&self.pages(), root, key).map(|found| found.is_some());
             match found {
@@ -128,12 +147,12 @@ impl ReadTxn {
     /// # Errors
     /// There is no such tree.
     pub fn range(&self, tree: TreeId, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Result<Cursor, Error> {
-        self.state(tree)?;
+        self.root(tree)?;
         Ok(Cursor::new(Source::Read(self.clone()), tree, low, high))
     }
 
     pub(crate) fn leaf(&self, tree: TreeId, seek: Seek<'_>) -> Result<LeafView, Error> {
-        let root = self.state(tree)?.root;
+        let root = self.root(tree)?;
         loop {
             let leaf = match leaf_for(&self.pages(), root, seek) {
                 Ok((_, page)) => Ok(LeafView::new(&page)?),
@@ -151,7 +170,7 @@ impl ReadTxn {
     }
 
     /// Announces the reads that a scan in this direction is about to make, as far as one inner node knows them.
-    fn announce(&self, root: kestrel_pager::PageId, seek: Seek<'_>) {
+    fn announce(&self, root: PageId, seek: Seek<'_>) {
         const AHEAD: usize = 32;
         if let Ok(pages) = kestrel_btree::leaves_ahead(&self.pages(), root, seek, AHEAD) {
             for page in pages {
@@ -167,6 +186,6 @@ impl ReadTxn {
 
 /// What is not in memory.
 enum Absent {
-    Page(kestrel_pager::PageId),
+    Page(PageId),
     Blob(BlobRef),
 }

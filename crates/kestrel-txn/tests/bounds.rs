@@ -146,8 +146,9 @@ fn dropped_trees_give_their_room_back() {
         while engine.maintain().unwrap() {}
         pages.push((engine.statistics().pages, engine.statistics().data_file_bytes));
     }
-    assert_eq!(pages[2], pages[5], "{pages:?}");
-    assert_eq!(pages[5].0, 0, "{pages:?}");
+    assert!(pages.iter().all(|(pages, _)| *pages == 0), "{pages:?}");
+    // One round's data take less than a mebibyte, twice while a checkpoint replaces the other.
+    assert!(pages.iter().all(|(_, bytes)| *bytes <= 3 << 20), "{pages:?}");
 }
 
 #[test]

@@ -121,9 +121,9 @@ impl Arbitrary for Setup {
     type Strategy = BoxedStrategy<Setup>;
 
     fn arbitrary_with((): ()) -> Self::Strategy {
-        // At least 64 pages, and what the smallest database may have.
+        // Memory for some 64 pages, which is about as little as a database may have, or four times that.
         let of = |page_size: u32| {
-            let smallest = u64::from(page_size).saturating_mul(64).max(2 << 20);
+            let smallest = u64::from(page_size) * 96;
             (Just(page_size), prop_oneof![Just(smallest), Just(4 * smallest)])
         };
         prop_oneof![4 => of(4_096), 1 => of(8_192), 1 => of(16_384), 2 => of(65_536)]

@@ -1,0 +1,68 @@
+//! `kestrel verify`
+
+use std::io::{self, Write};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use kestreldb::{Database, VerifyReport};
+
+use crate::failure::{Failure, Outcome};
+use crate::place::{Missing, Place};
+
+const EXAMPLES: &str = "\
+Examples:
+  kestrel shop.kestrel verify && cp -r shop.kestrel backup/";
+
+/// Reads the whole database and checks it.
+///
+/// That is: checksums of all pages, large values and of the log that is not in the data file yet; the order and structure of every
+/// tree; the numbers of entries; that no space is used twice or lost.
+///
+/// Prints `ok` and what was checked, exit code 0; or one line for every damage, exit code 2. Any other failure, such as a
+/// database that another process has open, is exit code 1.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Verify {}
+
+impl Verify {
+    pub(crate) fn run(self, place: &Place) -> Outcome {
+        let report = match place.with_database(Missing::Refuse, check) {
+            Err(Failure::Unopenable(damage)) => {
+                VerifyReport { damages: vec![damage], ..VerifyReport::default() }
+            }
+            other => other?,
+        };
+        let printed = print(&report).map_err(|error| Failure::output(&error));
+        // That nobody reads of the damage makes it no better.
+        if report.damages.is_empty() { printed } else { Err(Failure::Damaged) }
+    }
+}
+
+fn check(db: &Database) -> Outcome<VerifyReport> {
+    let bar = ProgressBar::new(0).with_style(style());
+    let report = db.verify_with(|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    Ok(report?)
+}
+
+fn style() -> ProgressStyle {
+    let template = "{bar:40} {percent:>3} %  {human_pos} of {human_len} pages  {eta} left";
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn print(report: &VerifyReport) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for damage in &report.damages {
+        writeln!(out, "{damage}")?;
+    }
+    let VerifyReport { damages, pages, entries, trees, .. } = report;
+    let found = match damages.len() {
+        0 => "ok".to_owned(),
+        1 => "1 damage".to_owned(),
+        more => format!("{more} damages"),
+    };
+    writeln!(out, "{found}: {trees} trees, {entries} entries, {pages} pages")?;
+    out.flush()
+}
