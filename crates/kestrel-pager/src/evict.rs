@@ -123,11 +123,10 @@ impl Pager {
         for (image, location) in images.iter().zip(self.write_packed(images)?) {
             let guard = epoch::pin();
             let stripe = self.stripe(image.page);
-            if let Some(segment) = self.note_location(image, location, &stripe, &guard) {
-                if segment.base.refs.load(Ordering::Relaxed) == 1 {
-                    self.let_go(&segment, &stripe, live, &guard);
-                    evicted += 1;
-                }
+            let noted = self.note_location(image, location, &stripe, &guard);
+            if let Some(segment) = noted.filter(|segment| segment.base.refs.load(Ordering::Relaxed) == 1) {
+                self.let_go(&segment, &stripe, live, &guard);
+                evicted += 1;
             }
         }
         Ok(evicted)

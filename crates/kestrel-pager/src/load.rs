@@ -1,8 +1,10 @@
 //! Loading: bringing a page's image back into memory.
 //!
-//! 1. Take a frame, unpinned. 2. Pin; find the raw location or stub that the snapshot meets. 3. Read and check. The
-//! extent cannot be reused meanwhile: it is released through the epoch. 4. Under the stripe lock, if the link
-//! still says the same, put the image in its place; it takes over the live claim. Otherwise start over.
+//! 1. Take a frame, unpinned.
+//! 2. Pin; find the raw location or stub that the snapshot meets.
+//! 3. Read and check. The extent cannot be reused meanwhile: it is released through the epoch.
+//! 4. Under the stripe lock, if the chain still has the same, put the image in its place; it takes over the live claim.
+//!    Otherwise start over.
 
 use std::sync::atomic::Ordering;
 

@@ -2,8 +2,11 @@
 //!
 //! A slot per live snapshot, in blocks that are never freed. Registering at a counter (`visible` for readers,
 //! `applied` for writers):
-//! 1. claim a free slot; 2. read the counter as S; 3. store S in the slot; 4. fence; 5. read `visible`: if it is
-//! greater than S, go to 2.
+//! 1. claim a free slot;
+//! 2. read the counter as S;
+//! 3. store S in the slot;
+//! 4. fence;
+//! 5. read `visible`: if it is greater than S, go to 2.
 //!
 //! A reclaimer reads `visible` as V, fences, then reads the slots. Both fences are sequentially consistent, so either
 //! the reclaimer sees the slot, or the registrant sees a `visible` of at least V: then its S ends up at V or

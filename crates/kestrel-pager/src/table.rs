@@ -25,8 +25,14 @@ pub(crate) struct PageTable {
 impl PageTable {
     /// An empty table. The top level is address space only until it is touched.
     pub(crate) fn new() -> PageTable {
-        // SAFETY: an all-zero `AtomicPtr` is a null pointer, which is a valid value.
-        let chunks = unsafe { Box::<[AtomicPtr<Link>]>::new_zeroed_slice(CHUNKS).assume_init() };
+        let layout = Layout::array::<AtomicPtr<Link>>(CHUNKS).expect("the top level is small");
+        // SAFETY: the layout's size is not zero.
+        let zeroed = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<AtomicPtr<Link>>();
+        if zeroed.is_null() {
+            std::alloc::handle_alloc_error(layout);
+        }
+        // SAFETY: the allocation has the layout of such a slice; an all-zero `AtomicPtr` is a null pointer, a valid value.
+        let chunks = unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(zeroed, CHUNKS)) };
         PageTable { chunks }
     }
 

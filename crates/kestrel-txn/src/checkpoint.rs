@@ -17,10 +17,14 @@ impl Core {
 
     /// Writes a checkpoint of the newest state. Nobody is blocked but other checkpoints.
     ///
-    /// 1. Begin: blobs that are released from here on wait for the next checkpoint. 2. Under the gate: choose C and L,
-    /// take the dirty set, the catalogue, and the oldest fragment of a running transaction. 3. Flush the log to L: a
-    /// checkpoint is never ahead of the log. 4. Write pages. 5. Finish: durable. 6. Let the log forget what lies before L
-    /// and before that fragment, as its transaction may commit behind L.
+    /// 1. Begin: blobs that are released from here on wait for the next checkpoint.
+    /// 2. Under the gate: choose C and L, take the dirty set, the catalogue, and the oldest fragment of a running
+    ///    transaction.
+    /// 3. Flush the log to L: a checkpoint is never ahead of the log.
+    /// 4. Write pages.
+    /// 5. Finish: durable.
+    /// 6. Let the log forget what lies before L and before that fragment, as its transaction may commit behind L.
+    ///
     /// A crash before the end of 5 leaves the previous checkpoint and a log that reaches back to it.
     pub(crate) fn checkpoint(&self) -> Result<(), Error> {
         let _one = self.checkpointing.lock();

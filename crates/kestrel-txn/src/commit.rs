@@ -7,7 +7,7 @@ use kestrel_pager::{Change, Timestamp, TreeId};
 
 use crate::core::Core;
 use crate::draft::{Adoptable, Draft};
-use crate::key_range::KeyRange;
+use crate::key_range::{KeyRange, KeySet};
 use crate::overlay::Fit;
 use crate::window::CommitEntry;
 use crate::write_txn::State;
@@ -110,7 +110,7 @@ impl Core {
             return Ok(());
         }
         let written = state.journal.written_keys();
-        let read = state.reads.iter().flat_map(|reads| reads.points());
+        let read = state.reads.iter().flat_map(KeySet::points);
         let read_ranges = state.reads.iter().flat_map(|reads| reads.ranges().to_vec());
         let ranges: Vec<KeyRange> = state.journal.written_ranges().into_iter().chain(read_ranges).collect();
         let points = written.iter().copied().chain(read);

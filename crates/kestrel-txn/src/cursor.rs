@@ -162,7 +162,7 @@ impl Cursor {
             }
             match front.merged.high_fence(&front.leaf) {
                 Some(fence) if self.high.as_deref().is_none_or(|high| fence < high) => {
-                    self.low = fence.to_vec()
+                    self.low = fence.to_vec();
                 }
                 _ => self.done = true,
             }

@@ -145,10 +145,10 @@ impl PageView for LeafView {
 
 impl LeafView {
     pub(crate) fn new(page: &Page<'_>) -> Result<LeafView, Error> {
-        if let Page::Published(page) = page {
-            if let Some(held) = page.hold_all() {
-                return Ok(LeafView::Held(held));
-            }
+        if let Page::Published(page) = page
+            && let Some(held) = page.hold_all()
+        {
+            return Ok(LeafView::Held(held));
         }
         let mut copy = vec![0; page.node().len()];
         kestrel_btree::consolidate(page, &mut copy).map_err(Corruption::from)?;

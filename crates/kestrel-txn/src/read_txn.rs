@@ -99,11 +99,7 @@ impl ReadTxn {
         }
     }
 
-    fn find_resident(
-        &self,
-        root: PageId,
-        key: &[u8],
-    ) -> Result<Result<Option<Value>, Absent>, Error> {
+    fn find_resident(&self, root: PageId, key: &[u8]) -> Result<Result<Option<Value>, Absent>, Error> {
         // One pin for the whole descent; those of the single pages are then cheap.
         let _pin = crossbeam_epoch::pin();
         let pages = self.pages();

@@ -36,7 +36,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: &EngineOptions) -> Result
     let (store, state) = PageStore::open(&*storage)?;
     let segment_size = options.segment_size(store.page_size());
     let log = LogOptions { segment_size, database: store.database() };
-    let recovery = Wal::recover(Arc::clone(&storage), &log, Lsn(state.lsn))?;
+    let recovery = Wal::recover(storage, &log, Lsn(state.lsn))?;
     let pager_options = options.pager(store.page_size());
     let pager = Arc::new(Pager::new(store, &state, pager_options, Box::new(NodeLayout))?);
     let catalogue = Arc::new(Catalogue::decode(&state.user, state.timestamp)?);
@@ -48,7 +48,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: &EngineOptions) -> Result
 fn locked(storage: &dyn Storage, error: LockError) -> Error {
     match error {
         LockError::Held { holder } => {
-            let holder = holder.map_or_else(|| "another process".to_owned(), |holder| holder);
+            let holder = holder.unwrap_or_else(|| "another process".to_owned());
             let place = storage.describe();
             Error::new(ErrorKind::Locked, format!("{place} is open in {holder}; close it there first"))
         }

@@ -37,7 +37,7 @@ impl ReadPages for LoadingPages<'_> {
         loop {
             match self.0.page(id) {
                 Err(ReadError::NotResident(page)) => {
-                    self.0.pager.load(page, self.0.at).map_err(Error::from)?
+                    self.0.pager.load(page, self.0.at).map_err(Error::from)?;
                 }
                 other => return other,
             }

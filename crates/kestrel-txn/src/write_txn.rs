@@ -483,7 +483,7 @@ impl State {
     fn compensate(&mut self, core: &Core, compensation: Compensation) -> Result<(), Error> {
         match compensation {
             Compensation::Key { tree, key, value: Some(value) } => {
-                self.put_unnoted(core, tree, &key, &value)?
+                self.put_unnoted(core, tree, &key, &value)?;
             }
             Compensation::Key { tree, key, value: None } => {
                 if self.draft.delete(tree, &key)? {
