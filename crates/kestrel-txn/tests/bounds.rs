@@ -206,7 +206,7 @@ fn limits_are_errors_of_their_own_and_harm_nothing() {
     storage.set_capacity(Some(storage.used() + 100_000));
     let txn = engine.begin_write(Isolation::Serializable).unwrap();
     let failed = (0..100_000).find_map(|number| txn.put(tree, &key(number), &[0; 200]).err());
-    let error = failed.map_or_else(|| txn.commit(Durability::Immediate).unwrap_err(), |error| error);
+    let error = failed.unwrap_or_else(|| txn.commit(Durability::Immediate).unwrap_err());
     assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
     assert_eq!(engine.begin_read().unwrap().len(tree).unwrap(), 2);
     storage.set_capacity(None);

@@ -109,7 +109,8 @@ fn key(number: u16, shape: Shape) -> Vec<u8> {
 }
 
 fn value(seed: u32, shape: Shape) -> Vec<u8> {
-    let len = if seed % 11 == 0 { seed as usize % (shape.value_max + 1) } else { seed as usize % 120 };
+    let len =
+        if seed.is_multiple_of(11) { seed as usize % (shape.value_max + 1) } else { seed as usize % 120 };
     (0..len).map(|at| (seed as usize + at * 31) as u8).collect()
 }
 
@@ -287,7 +288,7 @@ fn run(
             let Some((tree, name)) = tree_of(txn, trees, tree) else { return };
             // Mostly short ranges.
             let (low, high) =
-                (key(a, shape), key(if b % 4 == 0 { b } else { a.saturating_add(b % 50) }, shape));
+                (key(a, shape), key(if b.is_multiple_of(4) { b } else { a.saturating_add(b % 50) }, shape));
             let removed = txn.remove_range(tree, Bound::Included(&low), Bound::Excluded(&high)).unwrap();
             let map = trees.get_mut(&name).unwrap();
             let before = map.len();

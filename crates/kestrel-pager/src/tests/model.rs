@@ -226,7 +226,7 @@ fn a_long_reader_costs_one_segment_a_page() {
         world.apply(Step::Create(vec![index; 10]));
     }
     world.apply(Step::Snapshot);
-    for round in 0..2000_usize {
+    for round in 0..if cfg!(miri) { 60 } else { 2000_usize } {
         world.apply(Step::Replace(round, vec![round as u8; 20]));
         world.pager.prune(64);
         assert!(
@@ -247,7 +247,7 @@ fn values_outlive_the_pager_and_hold_their_frame() {
     world.apply(Step::Create(b"kept".to_vec()));
     let page = world.pick(0).unwrap();
     let held = world.pager.read(page, world.now).unwrap().hold(None).unwrap();
-    for round in 0..100_usize {
+    for round in 0..if cfg!(miri) { 20 } else { 100_usize } {
         world.apply(Step::Create(vec![round as u8; 10]));
         world.apply(Step::Evict(10));
     }
