@@ -28,8 +28,8 @@ Exit codes: 0 done; 1 not done, and one line on the standard error says why; 2 `
 
 /// Load, read, check and inspect a Kestrel database.
 ///
-/// A database is a directory. It holds trees: ordered maps from keys to values, both bytes, under a name. One process at
-/// a time has a database open.
+/// A database is a directory. It holds trees: ordered maps from keys to values, both bytes, under a name. One
+/// process at a time has a database open.
 #[derive(Parser, Debug)]
 #[command(name = "kestrel", version, after_help = EXAMPLES)]
 pub(crate) struct Arguments {

@@ -2,7 +2,8 @@
 
 use std::str::FromStr;
 
-/// A number of bytes: `4096`, `64K`, `64M`, `1G`, with or without `B` or `iB` behind the letter. Units are powers of 1024.
+/// A number of bytes: `4096`, `64K`, `64M`, `1G`, with or without `B` or `iB` behind the letter. Units are
+/// powers of 1024.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ByteSize(pub(crate) u64);
 

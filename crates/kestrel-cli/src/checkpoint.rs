@@ -12,8 +12,8 @@ Examples:
 
 /// Brings the data file up to date and lets go of the log before it.
 ///
-/// Databases do this by themselves, also when they are closed. On demand it settles what a crash left: the next opening has nothing to
-/// run again.
+/// Databases do this by themselves, also when they are closed. On demand it settles what a crash left: the
+/// next opening has nothing to run again.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Checkpoint {}

@@ -1,7 +1,8 @@
 //! An entry as a JSON object, without loss.
 //!
-//! A key or value that is UTF-8 is a string in a field of its name (`"key"`), any other is Base64 (RFC 4648, with
-//! padding) in a field with `_base64` behind the name (`"key_base64"`). `scan` writes these objects, `load` reads them.
+//! A key or value that is UTF-8 is a string in a field of its name (`"key"`), any other is Base64 (RFC 4648,
+//! with padding) in a field with `_base64` behind the name (`"key_base64"`). `scan` writes these objects,
+//! `load` reads them.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -46,13 +47,14 @@ pub(crate) fn parse_fields(line: &[u8]) -> Result<Fields<'_>, String> {
     serde_json::from_slice(line).map_err(|error| format!("no JSON object: {error}"))
 }
 
-/// The key and the value of an object that [`write_object`] wrote, or that has a key that is [text](text_of) and a
-/// value that is any JSON: a string stands for its text, anything else for itself as it is written.
+/// The key and the value of an object that [`write_object`] wrote, or that has a key that is [text](text_of)
+/// and a value that is any JSON: a string stands for its text, anything else for itself as it is written.
 pub(crate) fn entry_of(fields: &Fields<'_>) -> Result<(Vec<u8>, Vec<u8>), String> {
     let known = ["key", "key_base64", "value", "value_base64"];
     if let Some(other) = fields.keys().find(|name| !known.contains(&name.as_str())) {
         return Err(format!(
-            "the field {other:?} would be lost: an entry has \"key\" and \"value\"; or name the fields of the key with --key"
+            "the field {other:?} would be lost: an entry has \"key\" and \"value\"; or name the fields of the \
+             key with --key"
         ));
     }
     let key = either(fields, "key", "key_base64", |raw| text_of("key", raw))?;
@@ -83,7 +85,8 @@ fn either(
     }
 }
 
-/// The text of a field that can be part of a key: a string's text; numbers, `true` and `false` as they are written.
+/// The text of a field that can be part of a key: a string's text; numbers, `true` and `false` as they are
+/// written.
 pub(crate) fn text_of(name: &str, raw: &RawValue) -> Result<String, String> {
     if let Some(text) = string_of(name, raw)? {
         return Ok(text);

@@ -9,8 +9,8 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// What of an entry is written, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct EntryFormat {
-    /// As [JSON objects](crate::entry_object), one a line; else the bare bytes, with a tab between key and value and
-    /// a line feed behind.
+    /// As [JSON objects](crate::entry_object), one a line; else the bare bytes, with a tab between key and
+    /// value and a line feed behind.
     pub(crate) json: bool,
     /// Without the values.
     pub(crate) keys_only: bool,

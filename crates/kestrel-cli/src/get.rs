@@ -16,8 +16,8 @@ Examples:
 
 /// Prints the value of a key.
 ///
-/// The value is written byte for byte, with nothing behind it; only to a terminal with a line feed if it does not end with one. If the
-/// key is not there, nothing is printed and the exit code is 1.
+/// The value is written byte for byte, with nothing behind it; only to a terminal with a line feed if it does
+/// not end with one. If the key is not there, nothing is printed and the exit code is 1.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Get {

@@ -1,7 +1,7 @@
 //! `kestrel load`
 //!
-//! [`Lines`](lines::Lines) counts the input's lines, a [`RecordReader`] makes entries of them, a [`Loader`] stores these
-//! in batches and acknowledges the batches.
+//! [`Lines`](lines::Lines) counts the input's lines, a [`RecordReader`] makes entries of them, a [`Loader`]
+//! stores these in batches and acknowledges the batches.
 
 mod acknowledgements;
 mod json_lines;
@@ -20,7 +20,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use clap::ValueEnum;
+use clap::{ValueEnum, value_parser};
 
 use crate::byte_size::ByteSize;
 use crate::escape::{argument_bytes, unescape};
@@ -42,24 +42,23 @@ Examples:
 
 /// Reads entries from a file or the standard input and stores them.
 ///
-/// An entry whose key is there already replaces the old one; so does a later one of the same input. Each batch is one transaction: after a crash or an
-/// error, whole batches are there from the first on, and nothing of the others.
+/// An entry whose key is there already replaces the old one; so does a later one of the same input. Each
+/// batch is one transaction: after a crash or an error, whole batches are there from the first on, and
+/// nothing of the others.
 ///
-/// FORMATS
+/// tsv: a line is a key, a tab, and a value that may contain more tabs. Bytes are taken as they are, a
+/// carriage return at the end of a line included unless --crlf is given. Key and value may be empty.
 ///
-/// tsv: a line is a key, a tab, and a value that may contain more tabs. Bytes are taken as they are, a carriage return at the end of a line
-/// included unless --crlf is given. Key and value may be empty.
+/// jsonl: a line is a JSON object with the fields "key" and "value". Strings stand for their text, anything
+/// else for itself as it is written. Bytes that are no text stand as Base64 in "key_base64" and
+/// "value_base64", as `scan --json` prints them. With --key the key is made from the fields that are named,
+/// which must be text, numbers, true or false, and the value is the whole line. Empty lines are skipped.
 ///
-/// jsonl: a line is a JSON object with the fields "key" and "value". Strings stand for their text, anything else for itself as it is
-/// written. Bytes that are no text stand as Base64 in "key_base64" and "value_base64", as `scan --json` prints them. With --key the key is
-/// made from the fields that are named, which must be text, numbers, true or false, and the value is the whole line. Empty lines are
-/// skipped.
-///
-/// paragraphs: stanzas of fields as in a Debian package index, with empty lines between them. The key is made from the fields that
-/// --key names (upper or lower case), without the white space around their values. The value is the stanza byte for byte, with its last line's
-/// end and without the empty line behind.
+/// paragraphs: stanzas of fields as in a Debian package index, with empty lines between them. The key is made
+/// from the fields that --key names (upper or lower case), without the white space around their values. The
+/// value is the stanza byte for byte, with its last line's end and without the empty line behind.
 #[derive(clap::Args, Debug)]
-#[command(after_help = EXAMPLES, verbatim_doc_comment)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Load {
     /// The file to read; - or nothing is the standard input.
     file: Option<PathBuf>,
@@ -79,29 +78,31 @@ pub(crate) struct Load {
     key: Vec<String>,
     /// What stands between the fields of a key; reads escapes such as \0 and \t.
     ///
-    /// The default, a space, sorts before all that package names, versions and numbers are made of, so keys are in the order of the first
-    /// field, then of the second. Fields that contain the separator can make equal keys of different fields.
+    /// The default, a space, sorts before all that package names, versions and numbers are made of, so keys
+    /// are in the order of the first field, then of the second. Fields that contain the separator can make
+    /// equal keys of different fields.
     #[arg(long, value_name = "BYTES", default_value = " ")]
     separator: OsString,
     /// In tsv, takes the carriage return at the end of a line for a part of the line's end.
     #[arg(long)]
     crlf: bool,
     /// Entries in a transaction.
-    #[arg(long, short, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, short, value_name = "N", default_value_t = 1000, value_parser = value_parser!(u64).range(1..))]
     batch: u64,
     /// When a batch counts as stored.
     #[arg(long, value_enum, default_value_t = Durability::Immediate)]
     durability: Durability,
     /// Appends a line `BATCH ENTRIES` to this file, and syncs it, whenever a batch is on disk.
     ///
-    /// BATCH counts this load's batches from 1, ENTRIES the entries stored so far. Whatever is read there survives a crash. With
-    /// --durability eventual the batch is flushed for it.
+    /// BATCH counts this load's batches from 1, ENTRIES the entries stored so far. Whatever is read there
+    /// survives a crash. With --durability eventual the batch is flushed for it.
     #[arg(long, value_name = "FILE")]
     ack: Option<PathBuf>,
     /// Leaves out what cannot be understood or is too long, and counts it, instead of ending with an error.
     #[arg(long)]
     skip_bad: bool,
-    /// The page size, if the database is created: 4K to 64K. Larger pages take longer keys, up to a quarter of a page.
+    /// The page size, if the database is created: 4K to 64K. Larger pages take longer keys, up to a quarter
+    /// of a page.
     #[arg(long, value_name = "BYTES")]
     page_size: Option<ByteSize>,
 }

@@ -23,8 +23,8 @@ pub(crate) struct Place {
     memory: Option<ByteSize>,
     /// Reads escapes in keys, values, prefixes and bounds that are arguments.
     ///
-    /// \\ is a backslash, \t a tab, \n a line feed, \r a carriage return, \0 a zero byte, \xNN the byte with these two
-    /// hexadecimal digits. Without this option an argument is taken byte for byte.
+    /// \\ is a backslash, \t a tab, \n a line feed, \r a carriage return, \0 a zero byte, \xNN the byte with
+    /// these two hexadecimal digits. Without this option an argument is taken byte for byte.
     #[arg(long, short = 'e', global = true)]
     escape: bool,
 }

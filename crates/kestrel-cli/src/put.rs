@@ -14,7 +14,8 @@ Examples:
 
 /// Stores a value under a key, in place of the one it had.
 ///
-/// The database and the tree are created if they do not exist. When the command ends with exit code 0, the entry is on disk.
+/// The database and the tree are created if they do not exist. When the command ends with exit code 0, the
+/// entry is on disk.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Put {

@@ -23,8 +23,8 @@ Examples:
 ///
 /// Keys are ordered as bytes, as `LC_ALL=C sort` does. What is printed is one state of the database.
 ///
-/// Without --json the bytes are written as they are: key, tab, value, line feed. Where keys contain tabs or line feeds, or values line
-/// feeds, that cannot be read back; --json can.
+/// Without --json the bytes are written as they are: key, tab, value, line feed. Where keys contain tabs or
+/// line feeds, or values line feeds, that cannot be read back; --json can.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Scan {
@@ -53,8 +53,8 @@ pub(crate) struct Scan {
     count: bool,
     /// One JSON object a line, without loss.
     ///
-    /// The fields are "key" and "value"; what is no UTF-8 stands as Base64 in "key_base64" or "value_base64" instead.
-    /// `load --format jsonl` reads it back.
+    /// The fields are "key" and "value"; what is no UTF-8 stands as Base64 in "key_base64" or "value_base64"
+    /// instead. `load --format jsonl` reads it back.
     #[arg(long, short)]
     json: bool,
 }

@@ -16,8 +16,8 @@ Examples:
 
 /// Prints figures about the database.
 ///
-/// Figures of memory and of work done are about this opening alone: about what the command itself did to open the database, running again what
-/// a crash left included.
+/// Figures of memory and of work done are about this opening alone: about what the command itself did to open
+/// the database, running again what a crash left included.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Stat {

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-/// Rows of cells in columns as wide as their widest cell, with two spaces between them and none at the end of a line.
+/// Rows of cells in columns as wide as their widest cell, with two spaces between them and none at the end of
+/// a line.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,

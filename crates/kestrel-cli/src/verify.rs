@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use indicatif::{ProgressBar, ProgressStyle};
 use kestreldb::{Database, VerifyReport};
 
+use crate::counted::counted;
 use crate::failure::{Failure, Outcome};
 use crate::place::{Missing, Place};
 
@@ -14,11 +15,11 @@ Examples:
 
 /// Reads the whole database and checks it.
 ///
-/// That is: checksums of all pages, large values and of the log that is not in the data file yet; the order and structure of every
-/// tree; the numbers of entries; that no space is used twice or lost.
+/// That is: checksums of all pages, large values and of the log that is not in the data file yet; the order
+/// and structure of every tree; the numbers of entries; that no space is used twice or lost.
 ///
-/// Prints `ok` and what was checked, exit code 0; or one line for every damage, exit code 2. Any other failure, such as a
-/// database that another process has open, is exit code 1.
+/// Prints `ok` and what was checked, exit code 0; or one line for every damage, exit code 2. Any other
+/// failure, such as a database that another process has open, is exit code 1.
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Verify {}
@@ -57,12 +58,13 @@ fn print(report: &VerifyReport) -> io::Result<()> {
     for damage in &report.damages {
         writeln!(out, "{damage}")?;
     }
-    let VerifyReport { damages, pages, entries, trees, .. } = report;
-    let found = match damages.len() {
+    let found = match report.damages.len() as u64 {
         0 => "ok".to_owned(),
-        1 => "1 damage".to_owned(),
-        more => format!("{more} damages"),
+        damages => counted(damages, "damage", "damages"),
     };
-    writeln!(out, "{found}: {trees} trees, {entries} entries, {pages} pages")?;
+    let trees = counted(report.trees, "tree", "trees");
+    let entries = counted(report.entries, "entry", "entries");
+    let pages = counted(report.pages, "page", "pages");
+    writeln!(out, "{found}: {trees}, {entries}, {pages}")?;
     out.flush()
 }

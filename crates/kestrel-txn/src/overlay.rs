@@ -53,6 +53,8 @@ pub(crate) struct Overlay {
     /// Whole pages in the order in which they became whole, for spilling.
     whole: VecDeque<PageId>,
     frames: usize,
+    /// The published page that was fetched last: its bound of bytes, and its deltas.
+    recent: Option<(PageId, u32, usize)>,
 }
 
 /// Whether an overlay can be published over the newest state.
@@ -67,7 +69,7 @@ pub(crate) enum Fit {
 impl Overlay {
     pub(crate) fn new(pager: Arc<Pager>, at: Timestamp) -> Overlay {
         let (pages, blobs, whole) = Default::default();
-        Overlay { pager, at, tree: TreeId::CATALOGUE, pages, blobs, whole, frames: 0 }
+        Overlay { pager, at, tree: TreeId::CATALOGUE, pages, blobs, whole, frames: 0, recent: None }
     }
 
     /// Names the tree that the next operations work on.
@@ -359,7 +361,11 @@ impl WritePages for Overlay {
             self.unspill(id)?;
         }
         match self.pages.get(&id) {
-            None => Ok(Page::Published(self.pin(id)?)),
+            None => {
+                let page = self.pin(id)?;
+                self.recent = Some((id, page.accumulated(), page.delta_count()));
+                Ok(Page::Published(page))
+            }
             Some(Private::Delta { payload, .. }) => Ok(Page::Layered(self.pin(id)?, payload)),
             _ => self.page(id),
         }
@@ -376,9 +382,12 @@ impl WritePages for Overlay {
         if bytes > capacity / 4 || (existing.is_empty() && self.pager.deltas_full()) {
             return Ok(false);
         }
-        let (below, deltas) = {
-            let state = self.pin(leaf)?;
-            (state.accumulated(), state.delta_count())
+        let (below, deltas) = match self.recent {
+            Some((recent, below, deltas)) if recent == leaf => (below, deltas),
+            _ => {
+                let state = self.pin(leaf)?;
+                (state.accumulated(), state.delta_count())
+            }
         };
         // A chain of deltas costs every reader; past a point an image is the better choice.
         if deltas + 1 >= MAX_DELTAS {

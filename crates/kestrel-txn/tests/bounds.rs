@@ -8,6 +8,11 @@ use std::sync::Arc;
 use kestrel_io::{CrashStorage, MemoryStorage};
 use kestrel_txn::{Durability, Engine, EngineOptions, ErrorKind, Isolation, TreeId};
 
+/// How much more is done where time does not matter: with the environment variable `KESTREL_LONG`.
+fn scale() -> u64 {
+    if std::env::var_os("KESTREL_LONG").is_some() { 10 } else { 1 }
+}
+
 /// A pool of 64 pages.
 fn tiny() -> EngineOptions {
     EngineOptions { memory_budget: 256 << 10, log_segment_size: 256 << 10, ..EngineOptions::default() }
@@ -98,14 +103,14 @@ fn a_long_reader_costs_one_state_a_page_and_the_file_stops_growing() {
     txn.commit(Durability::Eventual).unwrap();
     let reader = engine.begin_read().unwrap();
     let mut sizes = Vec::new();
-    for round in 0..1000_u64 {
+    for round in 0..1000 * scale() {
         let txn = engine.begin_write(Isolation::Serializable).unwrap();
         for number in 0..100 {
             txn.put(tree, &key((round * 100 + number * 7) % 1000), &round.to_le_bytes()).unwrap();
         }
         txn.commit(Durability::Eventual).unwrap();
         engine.maintain().unwrap();
-        if round % 100 == 99 {
+        if round % (100 * scale()) == 100 * scale() - 1 {
             engine.checkpoint().unwrap();
             sizes.push(engine.statistics().data_file_bytes);
         }
@@ -158,7 +163,8 @@ fn values_of_all_sizes_come_back() {
     let engine = Engine::open(Arc::new(storage.clone()), &options).unwrap();
     let txn = engine.begin_write(Isolation::Serializable).unwrap();
     let tree = txn.create_tree("t").unwrap();
-    let sizes = [0, 1, 12, 13, 900, 1000, 1100, 4000, 65_535, 65_536, 65_537, 1 << 20, 20_000_000];
+    let large = 10_000_000 * scale() as usize;
+    let sizes = [0, 1, 12, 13, 900, 1000, 1100, 4000, 65_535, 65_536, 65_537, 1 << 20, large];
     for (index, &len) in sizes.iter().enumerate() {
         txn.put(tree, &[index as u8], &vec![index as u8; len]).unwrap();
     }

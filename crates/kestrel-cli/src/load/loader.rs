@@ -1,13 +1,15 @@
 //! Storing records batch by batch.
 //!
-//! A batch: 1. begin a transaction; 2. read and put the batch's records; 3. commit, which returns when the batch is as durable as was
-//! asked for; 4. if acknowledgements were asked for, flush what is not on disk yet, and append a line. A crash before 3 leaves nothing of the batch; between 3 and
-//! the end of 4 it leaves a batch that is stored and not acknowledged, never the other way round.
+//! A batch: 1. begin a transaction; 2. read and put the batch's records; 3. commit, which returns when the
+//! batch is as durable as was asked for; 4. if acknowledgements were asked for, flush what is not on disk
+//! yet, and append a line. A crash before 3 leaves nothing of the batch; between 3 and the end of 4 it leaves
+//! a batch that is stored and not acknowledged, never the other way round.
 
 use std::time::Instant;
 
 use kestreldb::{Database, Durability, ErrorKind, Tree, WriteTxn};
 
+use crate::counted::counted;
 use crate::escape::shown;
 use crate::failure::{Failure, Outcome};
 use crate::load::acknowledgements::Acknowledgements;
@@ -120,8 +122,8 @@ impl<'a> Loader<'a> {
         if key.len() > key_max {
             let (key, len) = (shown(key), key.len());
             return Some(format!(
-                "the key {key} has {len} bytes, and this database takes {key_max}; one that is created with a larger \
-                 --page-size takes more"
+                "the key {key} has {len} bytes, and this database takes {key_max}; one that is created with a \
+                 larger --page-size takes more"
             ));
         }
         let len = value.len();
@@ -169,6 +171,7 @@ impl<'a> Loader<'a> {
     }
 
     fn stored_before(&self) -> String {
-        format!("the {} entries of the batches before it are stored", self.summary.entries)
+        let entries = counted(self.summary.entries, "entry", "entries");
+        format!("of the batches before it, {entries} are stored")
     }
 }

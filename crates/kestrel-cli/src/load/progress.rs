@@ -4,7 +4,12 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar where the input's length is known, otherwise a count. Nothing where the standard error is no terminal.
+const OF_KNOWN_LENGTH: &str = "{bar:30} {percent:>3} %  {decimal_bytes} of {decimal_total_bytes}  \
+                               {decimal_bytes_per_sec}  {msg}  {eta} left";
+const OF_UNKNOWN_LENGTH: &str = "{spinner} {decimal_bytes}  {decimal_bytes_per_sec}  {msg}";
+
+/// A bar where the input's length is known, otherwise a count. Nothing where the standard error is no
+/// terminal.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -15,11 +20,8 @@ impl Progress {
     /// Begins at nothing of so many bytes.
     pub(crate) fn new(bytes_total: Option<u64>) -> Progress {
         let (bar, template) = match bytes_total {
-            Some(total) => (
-                ProgressBar::new(total),
-                "{bar:30} {percent:>3} %  {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {msg}  {eta} left",
-            ),
-            None => (ProgressBar::new_spinner(), "{spinner} {decimal_bytes}  {decimal_bytes_per_sec}  {msg}"),
+            Some(total) => (ProgressBar::new(total), OF_KNOWN_LENGTH),
+            None => (ProgressBar::new_spinner(), OF_UNKNOWN_LENGTH),
         };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         Progress { bar: bar.with_style(style), started: Instant::now() }

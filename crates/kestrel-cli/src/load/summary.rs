@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::counted::counted;
+
 /// Figures of a load that reached the end of its input.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Summary {
@@ -27,8 +29,8 @@ impl Summary {
     pub(crate) fn warn_of_carriage_returns(&self) {
         if self.entries > 0 && self.carriage_returns == self.entries {
             eprintln!(
-                "kestrel: note: every value ends with a carriage return; if these are line ends of Windows, load again \
-                 with --crlf"
+                "kestrel: note: every value ends with a carriage return; if these are line ends of Windows, load \
+                 again with --crlf"
             );
         }
     }
@@ -36,16 +38,18 @@ impl Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Summary { entries, inserted, skipped, batches, bytes, .. } = self;
+        let Summary { inserted, skipped, bytes, .. } = self;
+        let entries = counted(self.entries, "entry", "entries");
+        let batches = counted(self.batches, "batch", "batches");
         let seconds = self.elapsed.as_secs_f64();
         let per_second = |count: u64| count as f64 / seconds.max(f64::EPSILON);
         write!(
             f,
-            "loaded {entries} entries, {bytes} bytes, in {seconds:.3} s ({:.0} entries/s, {:.1} MB/s): {inserted} \
-             inserted, {} replaced, {skipped} skipped, {batches} batches",
-            per_second(*entries),
+            "loaded {entries}, {bytes} bytes, in {seconds:.3} s ({:.0} entries/s, {:.1} MB/s): {inserted} \
+             inserted, {} replaced, {skipped} skipped, {batches}",
+            per_second(self.entries),
             per_second(*bytes) / 1e6,
-            entries.saturating_sub(*inserted),
+            self.entries.saturating_sub(*inserted),
         )
     }
 }
