@@ -70,6 +70,11 @@ impl EngineOptions {
         usize::try_from(self.memory_budget / 64).unwrap_or(usize::MAX).min(max_payload / 3).min(1 << 20)
     }
 
+    /// Bytes of log records that nobody waits for; beyond, they are handed to the system.
+    pub(crate) fn log_buffer(&self) -> usize {
+        usize::try_from(self.memory_budget / 32).unwrap_or(usize::MAX).min(4 << 20)
+    }
+
     /// Bytes of commits that are remembered for the validation of open transactions.
     pub(crate) fn window_bytes(&self) -> usize {
         usize::try_from(self.memory_budget / 32).unwrap_or(usize::MAX)

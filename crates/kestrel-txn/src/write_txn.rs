@@ -22,8 +22,6 @@ use crate::{Durability, Error, ErrorKind, Isolation, Value};
 
 /// Values up to this size go to the log whole; larger ones are referred to, in the data file.
 const LOGGED_MAX: usize = 64 << 10;
-/// Log records that nobody waits for are handed to the system beyond this.
-const BUFFERED_MAX: usize = 4 << 20;
 
 /// A write transaction: a snapshot, and changes that nobody else sees before it commits. Any number can be open at once;
 /// whether they conflict is found out when they commit. Dropping it aborts it.
@@ -518,7 +516,7 @@ impl State {
                 fragments.insert(start, 1);
             }
         }
-        if core.wal.buffered_bytes() > BUFFERED_MAX {
+        if core.wal.buffered_bytes() > core.options.log_buffer() {
             core.wal.write_buffered().map_err(|error| core.fail(error.into()))?;
         }
         Ok(())
