@@ -7,6 +7,7 @@ pub mod api_model;
 pub mod input;
 pub mod log_replay;
 pub mod node_decode;
+pub mod open_database;
 pub mod open_directory;
 
 mod execute;

@@ -66,3 +66,8 @@ fn open_directory() {
 fn api_model() {
     replay("api_model", kestrel_fuzz::api_model::run);
 }
+
+#[test]
+fn open_database() {
+    replay("open_database", kestrel_fuzz::open_database::run);
+}

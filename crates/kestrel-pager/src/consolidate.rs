@@ -84,10 +84,12 @@ impl Pager {
             if !all && self.pool.delta_bytes() <= self.pool.delta_limit() / 2 {
                 return Ok(false);
             }
-            let Some(page) = self.delta_pages.lock().pop_front() else { return Ok(false) };
-            if !self.consolidate(page)? {
-                self.delta_pages.lock().push_back(page);
+            let Some(page) = self.delta_pages.lock().pop() else { return Ok(false) };
+            let merged = self.consolidate(page);
+            if !matches!(merged, Ok(true)) {
+                self.delta_pages.lock().push(page);
             }
+            merged?;
         }
         Ok(true)
     }

@@ -16,11 +16,10 @@ use crate::store::{Claim, ImageWrite};
 use crate::version::{Kind, OwnedVersion};
 use crate::{Error, Location, PageId, Pager, Timestamp, TreeId};
 
-/// Where the hand stands, and how many frames users held on its way round.
+/// Where the hand stands.
 #[derive(Default)]
 pub(crate) struct ClockHand {
     position: usize,
-    held: usize,
 }
 
 /// The packed bytes of an image that has no place on disk.
@@ -33,10 +32,8 @@ pub(crate) struct PackedImage {
 
 /// What the hand does about a frame.
 enum Look {
-    /// It is free, private, or was used lately.
+    /// It is free, private, held by a user, or was used lately.
     Spared,
-    /// A user holds it.
-    Held,
     /// It was let go.
     Evicted,
     /// It can be let go once it was written.
@@ -48,43 +45,63 @@ impl Pager {
     /// more. To be called with nothing pinned.
     ///
     /// # Errors
-    /// Writing changed pages failed.
+    /// Writing changed pages failed, and no other page could be let go.
     pub fn evict(&self, wanted: usize) -> Result<usize, Error> {
         let live = self.snapshots.live_set();
-        let mut evicted = 0;
         let mut dirty = Vec::new();
-        // Twice round at most: the first time may only take away chances.
-        for _ in 0..2 * self.pool.frames() {
-            if evicted + dirty.len() >= wanted {
-                break;
-            }
-            match self.look(self.advance_hand(), &live) {
-                Look::Evicted => evicted += 1,
-                Look::Dirty(image) => dirty.push(image),
-                Look::Spared => {}
-                Look::Held => self.hand.lock().held += 1,
+        let mut evicted = self.sweep(wanted, Some(&mut dirty), &live);
+        let mut failed = None;
+        if !dirty.is_empty() {
+            match self.write_and_evict(&mut dirty, &live) {
+                Ok(written) => evicted += written,
+                Err(error) => failed = Some(error),
             }
         }
-        if !dirty.is_empty() {
-            evicted += self.write_and_evict(&mut dirty, &live)?;
+        if let (Some(error), 0) = (failed, evicted) {
+            // Reading goes on as long as there are pages that need not be written.
+            evicted = self.sweep(wanted, None, &live);
+            if evicted == 0 {
+                return Err(error);
+            }
         }
         // Frames must not wait in this thread's bag while others look for one.
         epoch::pin().flush();
         Ok(evicted)
     }
 
+    /// Moves the hand: once round for as many frames as are wanted, and if there were none, whose chances are gone by then, on
+    /// to the first. Pages that would have to be written are collected, or spared.
+    fn sweep(&self, wanted: usize, mut dirty: Option<&mut Vec<PackedImage>>, live: &LiveSet) -> usize {
+        let frames = self.pool.frames();
+        let mut evicted = 0;
+        let mut collected = 0;
+        for step in 0..4 * frames {
+            let enough = if step < frames { wanted } else { 1 };
+            if evicted + collected >= enough {
+                break;
+            }
+            match self.look(self.advance_hand(), dirty.is_some(), live) {
+                Look::Evicted => evicted += 1,
+                Look::Dirty(image) => {
+                    if let Some(dirty) = &mut dirty {
+                        dirty.push(image);
+                        collected += 1;
+                    }
+                }
+                Look::Spared => {}
+            }
+        }
+        evicted
+    }
+
     fn advance_hand(&self) -> usize {
         let mut hand = self.hand.lock();
         let at = hand.position;
-        hand.position += 1;
-        if hand.position == self.pool.frames() {
-            self.pool.set_held(hand.held);
-            *hand = ClockHand::default();
-        }
+        hand.position = (at + 1) % self.pool.frames();
         at
     }
 
-    fn look(&self, frame: usize, live: &LiveSet) -> Look {
+    fn look(&self, frame: usize, writing: bool, live: &LiveSet) -> Look {
         let Some(page) = self.pool.owner(frame) else { return Look::Spared };
         let guard = epoch::pin();
         let Some(link) = self.table.get(page) else { return Look::Spared };
@@ -93,11 +110,11 @@ impl Pager {
             |segment: &Segment<'_>| segment.base.kind == Kind::Image && segment.base.frame as usize == frame;
         let Some(segment) = chain::segments(link, &guard).find(holds) else {
             // Out of its chain, but not free: a user holds it, or readers are about to let go.
-            return Look::Held;
+            return Look::Spared;
         };
         let image = segment.base;
         if image.refs.load(Ordering::Relaxed) > 1 {
-            return Look::Held;
+            return Look::Spared;
         }
         let chances = image.chances.load(Ordering::Relaxed);
         if chances > 0 {
@@ -105,7 +122,7 @@ impl Pager {
             return Look::Spared;
         }
         if image.location().is_none() {
-            return Look::Dirty(self.pack(&segment));
+            return if writing { Look::Dirty(self.pack(&segment)) } else { Look::Spared };
         }
         self.let_go(&segment, &stripe, live, &guard);
         Look::Evicted

@@ -21,6 +21,7 @@ mod layout;
 mod link;
 mod load;
 mod page_ids;
+mod page_queue;
 mod pager;
 mod pinned;
 mod pool;

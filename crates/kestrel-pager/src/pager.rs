@@ -20,6 +20,7 @@ use crate::chain::Stripe;
 use crate::dirty::DirtyPages;
 use crate::link::{Link, Word};
 use crate::page_ids::PageIds;
+use crate::page_queue::PageQueue;
 use crate::pool::Pool;
 use crate::prune::Retired;
 use crate::table::PageTable;
@@ -87,7 +88,7 @@ pub struct Pager {
     pub(crate) retired: Mutex<Retired>,
     pub(crate) dirty: Mutex<DirtyPages>,
     pub(crate) hand: Mutex<crate::evict::ClockHand>,
-    pub(crate) delta_pages: Mutex<std::collections::VecDeque<PageId>>,
+    pub(crate) delta_pages: Mutex<PageQueue>,
     // Atomic.
     pub(crate) private_frames: AtomicUsize,
     pub(crate) loads: AtomicU64,
@@ -113,6 +114,8 @@ impl Pager {
         let mut used = vec![false; state.next_page as usize];
         let mut outside = None;
         store.for_each_durable(|page, entry| match used.get_mut(page.0 as usize) {
+            // A stub of length zero would pass for a page.
+            Some(_) if entry.blob_len == Some(0) => outside = Some((page, entry)),
             Some(used) => {
                 *used = true;
                 table.get_or_grow(page).store(Self::durable_word(page, entry, &pool, &guard));
@@ -120,7 +123,7 @@ impl Pager {
             None => outside = Some((page, entry)),
         });
         if let Some((page, entry)) = outside {
-            let detail = "the checkpoint holds a page beyond its last page id";
+            let detail = "the checkpoint holds an empty value, or a page beyond its last page id";
             return Err(Error::corrupted(Some(page), entry.location.offset(), detail));
         }
         let free = (0..state.next_page).rev().filter(|&id| !used[id as usize]).collect();
@@ -262,7 +265,7 @@ impl Pager {
             }
             debug_assert!(!epoch::is_pinned(), "a frame is waited for under a pin");
             if attempt % 64 < 2 {
-                self.evict(64)?;
+                self.evict((self.frames() / 32).clamp(1, 64))?;
                 self.prune(256);
             }
             // What was evicted becomes free when the epoch has moved on twice.
@@ -283,7 +286,12 @@ impl Pager {
     /// Whether the memory for deltas is used up, so that whole images have to be published instead.
     #[must_use]
     pub fn deltas_full(&self) -> bool {
-        self.pool.delta_bytes() >= self.pool.delta_limit()
+        self.pool.deltas_full()
+    }
+
+    /// Counts bytes of deltas that transactions keep for themselves.
+    pub fn note_private_deltas(&self, more: usize, fewer: usize) {
+        self.pool.note_private_deltas(more, fewer);
     }
 
     /// Whether frames are so few that it is time to [evict](Pager::evict).

@@ -149,6 +149,9 @@ impl Held {
     #[inline]
     pub(crate) fn new(version: VersionRef<'_>) -> Held {
         version.hold();
+        if version.kind == Kind::Image {
+            version.pool().note_hold();
+        }
         Held(version.as_ptr())
     }
 
@@ -175,6 +178,10 @@ impl Clone for Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        let version = self.version();
+        if version.kind == Kind::Image {
+            version.pool().note_release();
+        }
         // SAFETY: `self` owns one count and is gone after this.
         unsafe { release(self.0) };
     }

@@ -9,16 +9,21 @@
 
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 
 use crossbeam_epoch::Guard;
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use crate::arena::Arena;
 use crate::link::Word;
+use crate::snapshots::thread_hint;
 use crate::store::{Location, PageStore};
 use crate::version::{HEADER_BYTES, Header, Kind, VersionRef, release};
 use crate::{Error, PageId, Timestamp, TreeId};
+
+/// Groups of threads that count what they hold.
+const SHARDS: usize = 8;
 
 /// Frames and heap bytes of all versions of one database.
 pub(crate) struct Pool {
@@ -33,6 +38,10 @@ pub(crate) struct Pool {
     owners: Box<[AtomicU32]>,
     delta_bytes: AtomicUsize,
     stub_bytes: AtomicUsize,
+    /// Deltas that transactions have not published.
+    private_delta_bytes: AtomicUsize,
+    /// Images that users hold, counted per group of threads, and their sum when last looked at.
+    holds: [CachePadded<AtomicIsize>; SHARDS],
     held: AtomicUsize,
 }
 
@@ -56,6 +65,8 @@ impl Pool {
             owners: (0..frames).map(|_| AtomicU32::new(0)).collect(),
             delta_bytes: AtomicUsize::new(0),
             stub_bytes: AtomicUsize::new(0),
+            private_delta_bytes: AtomicUsize::new(0),
+            holds: Default::default(),
             held: AtomicUsize::new(0),
         }))
     }
@@ -78,6 +89,16 @@ impl Pool {
         self.delta_bytes.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn note_private_deltas(&self, more: usize, fewer: usize) {
+        self.private_delta_bytes.fetch_add(more, Ordering::Relaxed);
+        self.private_delta_bytes.fetch_sub(fewer, Ordering::Relaxed);
+    }
+
+    /// Whether published and private deltas together have reached their bound.
+    pub(crate) fn deltas_full(&self) -> bool {
+        self.delta_bytes() + self.private_delta_bytes.load(Ordering::Relaxed) >= self.delta_limit
+    }
+
     pub(crate) fn stub_bytes(&self) -> usize {
         self.stub_bytes.load(Ordering::Relaxed)
     }
@@ -86,15 +107,35 @@ impl Pool {
         self.delta_limit
     }
 
-    /// Whether users hold so many frames that further values had better be copied.
+    /// Whether users hold so many images (one held twice counts twice) that further values had better be copied. Late by
+    /// a small part of the frames at most.
     #[inline]
     pub(crate) fn crowded(&self) -> bool {
-        self.held.load(Ordering::Relaxed) > self.frames() / 4
+        self.held.load(Ordering::Relaxed) > self.frames() / 8
     }
 
-    /// How many frames the clock hand found held by users in its last round.
-    pub(crate) fn set_held(&self, frames: usize) {
-        self.held.store(frames, Ordering::Relaxed);
+    /// A user holds an image.
+    #[inline]
+    pub(crate) fn note_hold(&self) {
+        let mine = self.holds[thread_hint() % SHARDS].fetch_add(1, Ordering::Relaxed) + 1;
+        if mine.unsigned_abs().is_multiple_of((self.frames() / 256).clamp(1, 64)) {
+            self.count_holds();
+        }
+    }
+
+    /// A user has let go of an image.
+    #[inline]
+    pub(crate) fn note_release(&self) {
+        self.holds[thread_hint() % SHARDS].fetch_sub(1, Ordering::Relaxed);
+        if self.crowded() {
+            self.count_holds();
+        }
+    }
+
+    #[cold]
+    fn count_holds(&self) {
+        let sum: isize = self.holds.iter().map(|shard| shard.load(Ordering::Relaxed)).sum();
+        self.held.store(usize::try_from(sum).unwrap_or(0), Ordering::Relaxed);
     }
 
     /// The page whose image the frame held when last looked at.

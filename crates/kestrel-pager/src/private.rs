@@ -22,6 +22,12 @@ impl Pager {
         self.private_frames.load(Ordering::Relaxed) > self.pool.frames() / 2
     }
 
+    /// Whether private frames take so much of the pool that no transaction may take another one, as readers need some.
+    #[must_use]
+    pub fn is_out_of_private_frames(&self) -> bool {
+        self.private_frames.load(Ordering::Relaxed) >= self.pool.frames() / 4 * 3
+    }
+
     /// Writes private pages to where nothing lies. The caller owns the live claims; a crash forgets them. Not synced.
     ///
     /// # Errors

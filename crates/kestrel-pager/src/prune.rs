@@ -5,7 +5,7 @@
 //! *witness* and is looked at again when the witness is gone. So an entry costs one look per witness, and a snapshot
 //! that lives long costs at most one segment a page, however long writers go on.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crossbeam_epoch::{self as epoch, Guard};
 
@@ -28,6 +28,10 @@ impl Superseded {
     pub(crate) fn stub(page: PageId) -> Superseded {
         Superseded { page, from: Timestamp::MAX }
     }
+
+    fn is_stub(self) -> bool {
+        self.from == Timestamp::MAX
+    }
 }
 
 /// Segments that are to be unlinked one day.
@@ -38,13 +42,16 @@ pub(crate) struct Retired {
     later: VecDeque<Superseded>,
     /// By the snapshot that needs them.
     waiting: BTreeMap<Timestamp, Vec<Superseded>>,
+    /// Stubs in any of these: each is queued once.
+    stubs: HashSet<PageId>,
     /// `visible` when `later` was last looked at.
     looked_at: Timestamp,
 }
 
 impl Retired {
     pub(crate) fn add(&mut self, entries: impl IntoIterator<Item = Superseded>) {
-        self.ready.extend(entries);
+        let stubs = &mut self.stubs;
+        self.ready.extend(entries.into_iter().filter(|entry| !entry.is_stub() || stubs.insert(entry.page)));
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -63,14 +70,18 @@ impl Retired {
             self.ready.extend(self.waiting.remove(&witness).unwrap_or_default());
         }
         let count = self.ready.len().min(limit);
-        self.ready.drain(..count).collect()
+        let taken: Vec<Superseded> = self.ready.drain(..count).collect();
+        for stub in taken.iter().filter(|entry| entry.is_stub()) {
+            self.stubs.remove(&stub.page);
+        }
+        taken
     }
 }
 
 enum Outcome {
     /// Nothing is left to do for the entry.
     Done,
-    Wait(Need),
+    Wait(Superseded, Need),
 }
 
 impl Pager {
@@ -86,7 +97,7 @@ impl Pager {
         for chunk in entries.chunks(32) {
             let guard = epoch::pin();
             for &entry in chunk {
-                if let Outcome::Wait(need) = self.prune_one(entry, &live, &mut freed, &guard) {
+                if let Outcome::Wait(entry, need) = self.prune_one(entry, &live, &mut freed, &guard) {
                     kept.push((entry, need));
                 }
             }
@@ -95,6 +106,9 @@ impl Pager {
         }
         let mut retired = self.retired.lock();
         for (entry, need) in kept {
+            if entry.is_stub() && !retired.stubs.insert(entry.page) {
+                continue;
+            }
             match need {
                 Need::Witness(witness) => retired.waiting.entry(witness).or_default().push(entry),
                 Need::Future | Need::Nobody => retired.later.push_back(entry),
@@ -117,7 +131,7 @@ impl Pager {
     ) -> Outcome {
         let link = self.link(entry.page);
         let stripe = self.stripe(entry.page);
-        if entry.from != Timestamp::MAX {
+        if !entry.is_stub() {
             let Some(segment) = chain::segments(link, guard).find(|segment| segment.base.ts <= entry.from)
             else {
                 return Outcome::Done;
@@ -130,7 +144,7 @@ impl Pager {
                     let older = segment.base.header().next.load(guard);
                     stripe.cut(segment.link, (segment.head, segment.len(guard)), older, guard);
                 }
-                need => return Outcome::Wait(need),
+                need => return Outcome::Wait(entry, need),
             }
         }
         self.settle(entry.page, &stripe, live, freed, guard)
@@ -158,7 +172,7 @@ impl Pager {
                 let oldest = live.oldest();
                 if top.base.ts > oldest {
                     let need = if live.contains(oldest) { Need::Witness(oldest) } else { Need::Future };
-                    return Outcome::Wait(need);
+                    return Outcome::Wait(Superseded::stub(page), need);
                 }
                 if let Some(location) = top.base.take_location() {
                     stripe.cut(link, (top.base, 1), Word::OnDisk(location), guard);

@@ -77,6 +77,7 @@ impl Pager {
 
     fn publish_one(&self, change: Change, ts: Timestamp, guard: &Guard) -> Option<Superseded> {
         let page = change.page();
+        let spilled = matches!(change, Change::Spilled { .. });
         let base = match change {
             Change::Delta(delta) => {
                 self.publish_delta(delta, ts, guard);
@@ -122,7 +123,8 @@ impl Pager {
             }
         }
         chain::debug_check(link, page, guard);
-        old
+        // A place on disk without anything below will do without a stub one day.
+        old.or_else(|| spilled.then(|| Superseded::stub(page)))
     }
 
     fn publish_delta(&self, mut delta: OwnedVersion, ts: Timestamp, guard: &Guard) {
@@ -149,7 +151,7 @@ impl Pager {
             head.deltas == 0
         };
         if first {
-            self.delta_pages.lock().push_back(page);
+            self.delta_pages.lock().push(page);
         }
     }
 

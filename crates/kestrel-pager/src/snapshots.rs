@@ -169,7 +169,8 @@ impl Snapshots {
     }
 }
 
-fn thread_hint() -> usize {
+/// A number that differs between threads, as far as it can.
+pub(crate) fn thread_hint() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     thread_local! {
         static HINT: usize = NEXT.fetch_add(7, Ordering::Relaxed);

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use kestrel_pager::{PageId, Timestamp, TreeId};
+use kestrel_pager::{LiveSet, PageId, Timestamp, TreeId};
 use parking_lot::{Mutex, RwLock};
 
 use crate::operation::Reader;
@@ -13,6 +13,8 @@ use crate::{Error, record};
 
 const VERSION: u32 = 1;
 const DROPPED: u8 = 1;
+/// A history shorter than this is not worth a look at the snapshots.
+const TRIM_MIN: usize = 64;
 
 /// A tree as a snapshot sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,30 +41,43 @@ pub(crate) struct TreeState {
 
 /// Values by the timestamp from which they hold, ascending.
 #[derive(Debug)]
-struct History<T>(Vec<(Timestamp, T)>);
+struct History<T> {
+    values: Vec<(Timestamp, T)>,
+    /// It is trimmed when it has become so long.
+    trim_at: usize,
+}
 
 impl<T: Clone> History<T> {
+    fn new(from: Timestamp, value: T) -> History<T> {
+        History { values: vec![(from, value)], trim_at: TRIM_MIN }
+    }
+
     fn at(&self, at: Timestamp) -> Option<T> {
-        let behind = self.0.partition_point(|(from, _)| *from <= at);
-        self.0.get(behind.checked_sub(1)?).map(|(_, value)| value.clone())
+        let behind = self.values.partition_point(|(from, _)| *from <= at);
+        self.values.get(behind.checked_sub(1)?).map(|(_, value)| value.clone())
     }
 
     fn newest(&self) -> Option<T> {
-        self.0.last().map(|(_, value)| value.clone())
+        self.values.last().map(|(_, value)| value.clone())
     }
 
     fn push(&mut self, ts: Timestamp, value: T) {
-        self.0.push((ts, value));
+        self.values.push((ts, value));
     }
 
     fn is_long(&self) -> bool {
-        self.0.len() >= 64
+        self.values.len() >= self.trim_at
     }
 
-    /// Forgets what no snapshot from `oldest` on can ask for.
-    fn trim(&mut self, oldest: Timestamp) {
-        let keep = self.0.partition_point(|(from, _)| *from <= oldest).saturating_sub(1);
-        self.0.drain(..keep);
+    /// Forgets what no snapshot can ask for.
+    fn trim(&mut self, live: &LiveSet) {
+        let until: Vec<Timestamp> = self.values.iter().skip(1).map(|(from, _)| *from).collect();
+        let mut index = 0;
+        self.values.retain(|(from, _)| {
+            index += 1;
+            until.get(index - 1).is_none_or(|until| live.is_needed(*from, *until))
+        });
+        self.trim_at = TRIM_MIN.max(2 * self.values.len());
     }
 }
 
@@ -73,8 +88,8 @@ impl TreeState {
             root,
             created,
             dropped: AtomicU64::new(u64::MAX),
-            names: Mutex::new(History(vec![(created, name.into())])),
-            entries: Mutex::new(History(vec![(created, entries)])),
+            names: Mutex::new(History::new(created, name.into())),
+            entries: Mutex::new(History::new(created, entries)),
         }
     }
 
@@ -152,7 +167,7 @@ impl Catalogue {
     }
 
     /// Makes a commit's changes. Under the commit gate, before `applied` reaches it.
-    pub(crate) fn apply(&self, changes: &TreeChanges, ts: Timestamp, oldest: impl Fn() -> Timestamp) {
+    pub(crate) fn apply(&self, changes: &TreeChanges, ts: Timestamp, live: impl Fn() -> LiveSet) {
         if !changes.created.is_empty() {
             let mut trees = self.trees.write();
             for (&id, (root, name)) in &changes.created {
@@ -173,7 +188,7 @@ impl Catalogue {
             debug_assert!(after.is_some(), "{id} has {before} entries, {more} come");
             entries.push(ts, after.unwrap_or(0));
             if entries.is_long() {
-                entries.trim(oldest());
+                entries.trim(&live());
             }
         }
         for id in &changes.dropped {
@@ -258,7 +273,7 @@ mod tests {
     fn every_timestamp_has_its_catalogue() {
         let catalogue = Catalogue::new();
         let (a, b) = (catalogue.allocate_id(), catalogue.allocate_id());
-        let oldest = || Timestamp(0);
+        let oldest = || kestrel_pager::Snapshots::new(Timestamp(0)).live_set();
         let mut create = TreeChanges::default();
         create.created.insert(a, (PageId(1), "a".into()));
         create.created.insert(b, (PageId(2), "b".into()));

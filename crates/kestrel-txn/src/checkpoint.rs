@@ -8,11 +8,17 @@ use kestrel_wal::Lsn;
 use crate::Error;
 use crate::core::Core;
 
+/// Room of replaced values that is not worth a checkpoint, however small the database is.
+const WAITING_MIN: u64 = 16 << 20;
+
 impl Core {
-    /// Whether the log has grown so much that a checkpoint is due.
+    /// Whether a checkpoint is due: the log has grown so much, or large values that were replaced take so much room that
+    /// only a checkpoint can free.
     pub(crate) fn is_checkpoint_due(&self) -> bool {
         let since = self.wal.end().0.saturating_sub(self.checkpoint_lsn.load(Ordering::Relaxed));
-        since >= self.options.checkpoint_log_bytes
+        let waiting = self.pager.store().waiting_bytes();
+        since + waiting >= self.options.checkpoint_log_bytes
+            || waiting >= WAITING_MIN.max(self.pager.store().live_bytes() / 2)
     }
 
     /// Writes a checkpoint of the newest state. Nobody is blocked but other checkpoints.

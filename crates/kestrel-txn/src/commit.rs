@@ -44,6 +44,7 @@ impl Core {
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         let reached = self.visibility.reach(ts, &self.wal, self.snapshots());
         reached.map_err(|error| self.fail(error))?;
+        self.bound_log_buffer()?;
         self.pager.prune(pruned.max(PRUNE_MIN));
         Ok(ts)
     }
@@ -88,7 +89,7 @@ impl Core {
         let changes = overlay.into_changes();
         let count = changes.len();
         self.pager.publish(changes, ts);
-        self.catalogue.apply(&trees, ts, || self.snapshots().live_set().oldest());
+        self.catalogue.apply(&trees, ts, || self.snapshots().live_set());
         self.visibility.add(ts, appended.end, durability == Durability::Immediate);
         {
             let mut window = self.window.lock();
@@ -142,6 +143,14 @@ impl Core {
         })?;
         state.draft = draft;
         Ok(snapshot)
+    }
+
+    /// Hands buffered log records to the system if they are many. Who commits faster than the disk writes, waits here.
+    pub(crate) fn bound_log_buffer(&self) -> Result<(), Error> {
+        if self.wal.buffered_bytes() > self.options.log_buffer() {
+            self.wal.write_buffered().map_err(|error| self.fail(error.into()))?;
+        }
+        Ok(())
     }
 
     fn note_thinned(&self, leaves: Vec<(TreeId, Vec<u8>)>) {

@@ -112,7 +112,7 @@ impl Core {
     /// An error if nothing can be written.
     pub(crate) fn check_writable(&self) -> Result<(), Error> {
         match &*self.failure.lock() {
-            None => Ok(()),
+            None => Ok(self.pager.store().check_usable()?),
             Some(failure) => Err(Error::new(
                 ErrorKind::ReadOnly,
                 format!(

@@ -52,6 +52,8 @@ pub struct Statistics {
     pub log_syncs: u64,
     /// Bytes that were appended to the log.
     pub log_appended_bytes: u64,
+    /// Bytes of it that are in memory only.
+    pub log_buffered_bytes: u64,
     /// Pages that were read from the data file.
     pub page_loads: u64,
     /// Pages that were written to the data file.
@@ -166,6 +168,7 @@ impl Engine {
             log_bytes: core.wal.retained_bytes(),
             log_syncs: log.syncs,
             log_appended_bytes: log.appended_bytes,
+            log_buffered_bytes: core.wal.buffered_bytes() as u64,
             page_loads: pager.page_loads,
             page_writes: pager.page_writes,
             live_snapshots: core.snapshots().live() as u64,

@@ -120,7 +120,8 @@ impl<'a> Operation<'a> {
             PUT_BLOB => {
                 let location =
                     Location::checked_from_bits(reader.u64()?).filter(|location| location.is_blob())?;
-                Operation::PutBlob { tree, key, location, len: reader.u32()?, checksum: reader.u32()? }
+                let len = reader.u32().filter(|&len| len > 0)?;
+                Operation::PutBlob { tree, key, location, len, checksum: reader.u32()? }
             }
             DELETE => Operation::Delete { tree, key },
             DELETE_RANGE => {

@@ -41,14 +41,24 @@ impl EngineOptions {
         if !self.page_size.is_power_of_two() || !(4096..=65536).contains(&self.page_size) {
             return refuse(format!("page size {}: give a power of two from 4096 to 65536", self.page_size));
         }
-        let least = FRAMES_MIN * u64::from(self.page_size) * 10 / 7;
-        if self.memory_budget < least {
-            return refuse(format!("memory budget {}: give at least {least} bytes", self.memory_budget));
-        }
+        self.check_budget(self.page_size)?;
         if self.log_segment_size < 64 << 10 || self.log_segment_size > 1 << 30 {
             return refuse(format!("log segment size {}: give 64 KiB to 1 GiB", self.log_segment_size));
         }
         Ok(())
+    }
+
+    /// Whether the budget suffices for pages of this size.
+    pub(crate) fn check_budget(&self, page_size: u32) -> Result<(), Error> {
+        let least = FRAMES_MIN * u64::from(page_size) * 10 / 7;
+        if self.memory_budget >= least {
+            return Ok(());
+        }
+        let message = format!(
+            "memory budget {}: give at least {least} bytes, as pages have {page_size}",
+            self.memory_budget
+        );
+        Err(Error::new(ErrorKind::InvalidArgument, message))
     }
 
     /// How the budget is divided: most for pages, some for deltas, the rest for logs and transactions.
@@ -73,6 +83,11 @@ impl EngineOptions {
     /// Bytes of log records that nobody waits for; beyond, they are handed to the system.
     pub(crate) fn log_buffer(&self) -> usize {
         usize::try_from(self.memory_budget / 32).unwrap_or(usize::MAX).min(4 << 20)
+    }
+
+    /// Bytes of old values that the savepoints of a transaction may keep.
+    pub(crate) fn undo_bytes(&self) -> usize {
+        usize::try_from(self.memory_budget / 8).unwrap_or(usize::MAX)
     }
 
     /// Bytes of commits that are remembered for the validation of open transactions.

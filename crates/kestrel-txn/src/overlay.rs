@@ -19,8 +19,8 @@ use kestrel_pager::{
     Change, Fault, Location, MAX_DELTAS, OwnedFrame, PageId, Pager, PinnedPage, Timestamp, TreeId,
 };
 
-use crate::Error;
 use crate::page::{Page, ReadError};
+use crate::{Error, ErrorKind};
 
 /// Whole pages that are spilled at once.
 const SPILL: usize = 128;
@@ -53,6 +53,8 @@ pub(crate) struct Overlay {
     /// Whole pages in the order in which they became whole, for spilling.
     whole: VecDeque<PageId>,
     frames: usize,
+    /// Payload bytes of private deltas.
+    delta_bytes: usize,
     /// The published page that was fetched last: its bound of bytes, and its deltas.
     recent: Option<(PageId, u32, usize)>,
 }
@@ -69,7 +71,17 @@ pub(crate) enum Fit {
 impl Overlay {
     pub(crate) fn new(pager: Arc<Pager>, at: Timestamp) -> Overlay {
         let (pages, blobs, whole) = Default::default();
-        Overlay { pager, at, tree: TreeId::CATALOGUE, pages, blobs, whole, frames: 0, recent: None }
+        Overlay {
+            pager,
+            at,
+            tree: TreeId::CATALOGUE,
+            pages,
+            blobs,
+            whole,
+            frames: 0,
+            delta_bytes: 0,
+            recent: None,
+        }
     }
 
     /// Names the tree that the next operations work on.
@@ -98,10 +110,21 @@ impl Overlay {
 
     /// A private frame; others are spilled if the transaction has too many.
     fn take_frame(&mut self, id: PageId) -> Result<OwnedFrame, Error> {
-        if self.frames >= 16 && self.pager.is_short_of_private_frames() {
+        self.make_room()?;
+        Ok(self.pager.take_frame(id, self.tree)?)
+    }
+
+    /// Spills if transactions keep too many frames; an error if that does not help, so that readers find some.
+    fn make_room(&mut self) -> Result<(), Error> {
+        if self.frames >= 4 && self.pager.is_short_of_private_frames() {
             self.spill()?;
         }
-        Ok(self.pager.take_frame(id, self.tree)?)
+        if self.pager.is_out_of_private_frames() {
+            let message =
+                "open transactions hold all the memory that there is for them; end some, or raise the budget";
+            return Err(Error::new(ErrorKind::OverBudget, message));
+        }
+        Ok(())
     }
 
     fn keep_whole(&mut self, id: PageId, frame: OwnedFrame, born: bool) {
@@ -153,9 +176,7 @@ impl Overlay {
     }
 
     fn unspill(&mut self, id: PageId) -> Result<(), Error> {
-        if self.pager.is_short_of_private_frames() {
-            self.spill()?;
-        }
+        self.make_room()?;
         let Some(&Private::Spilled { tree, location, born, .. }) = self.pages.get(&id) else { return Ok(()) };
         let frame = self.pager.unspill(id, tree, location)?;
         self.pager.discard(location, None);
@@ -163,14 +184,21 @@ impl Overlay {
         Ok(())
     }
 
+    fn note_delta(&mut self, more: usize, fewer: usize) {
+        self.delta_bytes = self.delta_bytes + more - fewer;
+        self.pager.note_private_deltas(more, fewer);
+    }
+
     /// Merges the page's state, a private delta included, into a private frame.
     fn make_whole(&mut self, id: PageId) -> Result<(), ReadError> {
         let mut frame = self.take_frame(id)?;
         match self.pages.remove(&id) {
             Some(Private::Delta { payload, tree, cost }) => {
+                self.note_delta(0, payload.len());
                 let page = Page::Layered(self.pin(id)?, &payload);
                 if let Err(error) = consolidate(&page, frame.payload_mut()) {
                     drop(page);
+                    self.note_delta(payload.len(), 0);
                     self.pages.insert(id, Private::Delta { tree, payload, cost });
                     return Err(Corruption::from(error).on(id).into());
                 }
@@ -337,6 +365,7 @@ impl Drop for Overlay {
             self.pager.release_page(page);
         }
         self.pager.note_private_frames(0, self.frames);
+        self.pager.note_private_deltas(0, self.delta_bytes);
     }
 }
 
@@ -379,7 +408,7 @@ impl WritePages for Overlay {
         };
         let capacity = self.pager.capacity();
         let bytes = existing.len() + op.key.len() + kestrel_btree::op_cost(&op) as usize;
-        if bytes > capacity / 4 || (existing.is_empty() && self.pager.deltas_full()) {
+        if bytes > capacity / 4 || self.pager.deltas_full() {
             return Ok(false);
         }
         let (below, deltas) = match self.recent {
@@ -398,6 +427,8 @@ impl WritePages for Overlay {
         if (below + cost) as usize > capacity {
             return Ok(false);
         }
+        let (more, fewer) = (payload.len(), existing.len());
+        self.note_delta(more, fewer);
         self.pages.insert(leaf, Private::Delta { tree: self.tree, payload, cost });
         Ok(true)
     }
@@ -443,7 +474,11 @@ impl WritePages for Overlay {
                 self.pager.discard(location, None);
                 born
             }
-            _ => false,
+            Some(Private::Delta { payload, .. }) => {
+                self.note_delta(0, payload.len());
+                false
+            }
+            Some(Private::Freed) | None => false,
         };
         if born {
             self.pager.release_page(id);

@@ -37,6 +37,7 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: &EngineOptions) -> Result
     let segment_size = options.segment_size(store.page_size());
     let log = LogOptions { segment_size, database: store.database() };
     let recovery = Wal::recover(storage, &log, Lsn(state.lsn))?;
+    options.check_budget(store.page_size())?;
     let pager_options = options.pager(store.page_size());
     let pager = Arc::new(Pager::new(store, &state, pager_options, Box::new(NodeLayout))?);
     let catalogue = Arc::new(Catalogue::decode(&state.user, state.timestamp)?);
@@ -143,7 +144,7 @@ fn replay(
 fn publish(draft: Draft, ts: Timestamp, pager: &Pager, catalogue: &Catalogue) {
     let Draft { overlay, trees, .. } = draft;
     pager.publish(overlay.into_changes(), ts);
-    catalogue.apply(&trees, ts, || ts);
+    catalogue.apply(&trees, ts, || pager.snapshots().live_set());
     pager.snapshots().set_applied(ts);
     pager.snapshots().raise_visible(ts);
     while pager.prune(1024) {}

@@ -25,6 +25,20 @@ pub(crate) enum Compensation {
     Rename { tree: TreeId, name: String },
 }
 
+impl Compensation {
+    /// About what it takes in memory.
+    fn bytes(&self) -> usize {
+        size_of::<Compensation>()
+            + match self {
+                Compensation::Key { key, value, .. } => {
+                    key.len() + value.as_ref().map_or(0, |value| value.len())
+                }
+                Compensation::Drop(_) => 0,
+                Compensation::Restore { name, .. } | Compensation::Rename { name, .. } => name.len(),
+            }
+    }
+}
+
 /// The open savepoints of a transaction.
 #[derive(Debug, Default)]
 pub(crate) struct Undo {
@@ -32,21 +46,41 @@ pub(crate) struct Undo {
     /// Each with the number of compensations when it was made; ascending in both.
     savepoints: Vec<(SavepointId, usize)>,
     next: u64,
+    bytes: usize,
+    limit: usize,
 }
 
 impl Undo {
+    /// No savepoints, and room for so many bytes of compensations.
+    pub(crate) fn new(limit: usize) -> Undo {
+        Undo { limit, ..Undo::default() }
+    }
+
+    /// An error once the compensations take more than their room.
+    pub(crate) fn check_room(&self) -> Result<(), Error> {
+        if self.bytes <= self.limit {
+            return Ok(());
+        }
+        let message = "what was changed since the savepoints takes more memory than there is for it; release them, make \
+                       fewer changes under one, or raise the budget";
+        Err(Error::new(ErrorKind::OverBudget, message))
+    }
+
     /// Whether operations have to be noted.
     pub(crate) fn is_on(&self) -> bool {
         !self.savepoints.is_empty()
     }
 
     pub(crate) fn note(&mut self, compensation: Compensation) {
+        self.bytes += compensation.bytes();
         self.compensations.push(compensation);
     }
 
     /// Forgets the last notes: the operation they were for was not done.
     pub(crate) fn forget_from(&mut self, len: usize) {
-        self.compensations.truncate(len);
+        for undone in self.compensations.drain(len.min(self.compensations.len())..) {
+            self.bytes -= undone.bytes();
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -74,6 +108,7 @@ impl Undo {
         let position = self.position(savepoint)?;
         self.savepoints.truncate(position + 1);
         let mut undone = self.compensations.split_off(self.savepoints[position].1);
+        self.bytes -= undone.iter().map(Compensation::bytes).sum::<usize>();
         undone.reverse();
         Ok(undone)
     }
@@ -84,6 +119,7 @@ impl Undo {
         self.savepoints.truncate(position);
         if self.savepoints.is_empty() {
             self.compensations.clear();
+            self.bytes = 0;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use kestrel_btree::{BlobRef, Seek};
+use kestrel_btree::{BlobRef, MergedLeaf, Seek};
 use kestrel_pager::{Snapshot, Timestamp, TreeId};
 use kestrel_wal::Lsn;
 use parking_lot::Mutex;
@@ -75,7 +75,7 @@ impl WriteTxn {
             journal: Journal::new(limit),
             reads: (isolation == Isolation::Serializable).then(|| KeySet::new(limit)),
             snapshot,
-            undo: Undo::default(),
+            undo: Undo::new(core.options.undo_bytes()),
             broken: None,
             _lock: lock,
         };
@@ -95,16 +95,7 @@ impl WriteTxn {
     /// # Errors
     /// The transaction failed before.
     pub fn tree(&self, name: &str) -> Result<Option<TreeId>, Error> {
-        self.shared.with(|state| {
-            let found = state.draft.find_tree(name);
-            if let Some(reads) = &mut state.reads {
-                reads.add(TreeId::CATALOGUE, name.as_bytes());
-                if let Some(id) = found {
-                    reads.add(TreeId::CATALOGUE, &identity_key(id));
-                }
-            }
-            Ok(found)
-        })
+        self.shared.with(|state| Ok(state.find_tree(name)))
     }
 
     /// All trees, by name.
@@ -113,10 +104,15 @@ impl WriteTxn {
     /// The transaction failed before.
     pub fn trees(&self) -> Result<Vec<TreeInfo>, Error> {
         self.shared.with(|state| {
+            let trees = state.draft.list();
             if let Some(reads) = &mut state.reads {
                 reads.add_range(KeyRange::whole(TreeId::CATALOGUE));
+                // Their numbers of entries as well.
+                for tree in &trees {
+                    reads.add_range(KeyRange::whole(tree.id));
+                }
             }
-            Ok(state.draft.list())
+            Ok(trees)
         })
     }
 
@@ -227,19 +223,9 @@ impl WriteTxn {
         let Some((low, high)) = limits(low, high) else {
             return self.shared.with(|state| state.draft.len(tree)).map(|_| 0);
         };
-        let undo = self.shared.with(|state| Ok(state.undo.is_on()))?;
-        let mut values = Vec::new();
-        if undo {
-            let upper = high.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
-            for entry in self.range(tree, Bound::Included(&low), upper)? {
-                values.push(entry?);
-            }
-        }
         self.shared.change(|_, state| {
+            state.note_old_range(tree, &low, high.as_deref())?;
             let removed = state.draft.delete_range(tree, &low, high.as_deref())?;
-            for (key, value) in values {
-                state.undo.note(Compensation::Key { tree, key, value: Some(value) });
-            }
             state.journal.add(&Operation::DeleteRange { tree, low: &low, high: high.as_deref() });
             Ok(removed)
         })
@@ -252,7 +238,7 @@ impl WriteTxn {
     pub fn create_tree(&self, name: &str) -> Result<TreeId, Error> {
         check_name(name)?;
         self.shared.change(|core, state| {
-            if state.draft.find_tree(name).is_some() {
+            if state.find_tree(name).is_some() {
                 return Err(tree_exists(name));
             }
             let id = core.catalogue.allocate_id();
@@ -269,7 +255,7 @@ impl WriteTxn {
     /// There is no tree of that name.
     pub fn drop_tree(&self, name: &str) -> Result<(), Error> {
         self.shared.change(|_, state| {
-            let id = state.draft.find_tree(name).ok_or_else(|| tree_not_found(&format!("tree {name:?}")))?;
+            let id = state.find_tree(name).ok_or_else(|| tree_not_found(&format!("tree {name:?}")))?;
             state.draft.drop_tree(id)?;
             state.note_undo(Compensation::Restore { tree: id, name: name.to_owned() });
             state.journal.add(&Operation::DropTree { tree: id });
@@ -284,8 +270,8 @@ impl WriteTxn {
     pub fn rename_tree(&self, from: &str, to: &str) -> Result<(), Error> {
         check_name(to)?;
         self.shared.change(|_, state| {
-            let id = state.draft.find_tree(from).ok_or_else(|| tree_not_found(&format!("tree {from:?}")))?;
-            if state.draft.find_tree(to).is_some_and(|other| other != id) {
+            let id = state.find_tree(from).ok_or_else(|| tree_not_found(&format!("tree {from:?}")))?;
+            if state.find_tree(to).is_some_and(|other| other != id) {
                 return Err(tree_exists(to));
             }
             state.draft.rename_tree(id, to)?;
@@ -337,6 +323,7 @@ impl WriteTxn {
         let core = &self.shared.core;
         let at = state.snapshot.at();
         let fragment = state.journal.first_fragment();
+        // Ended only when it is gone with all that it holds.
         let result = match state.broken.take() {
             Some(error) => Err(failed_before(&error)),
             None => core.commit(state, durability),
@@ -430,6 +417,18 @@ impl State {
         }
     }
 
+    /// The tree of a name; that it was looked for counts as read.
+    fn find_tree(&mut self, name: &str) -> Option<TreeId> {
+        let found = self.draft.find_tree(name);
+        if let Some(reads) = self.reads.as_mut().filter(|_| name.len() <= usize::from(u16::MAX)) {
+            reads.add(TreeId::CATALOGUE, name.as_bytes());
+            if let Some(id) = found {
+                reads.add(TreeId::CATALOGUE, &identity_key(id));
+            }
+        }
+        found
+    }
+
     fn note_undo(&mut self, compensation: Compensation) {
         if self.undo.is_on() {
             self.undo.note(compensation);
@@ -439,10 +438,34 @@ impl State {
     /// Notes how to take back a change of a key.
     fn note_old(&mut self, tree: TreeId, key: &[u8]) -> Result<(), Error> {
         if self.undo.is_on() {
-            let value = self.draft.get(tree, key)?;
+            // Copied: what waits for a rollback must not hold pages.
+            let value = self.draft.get(tree, key)?.map(|value| Value::owned(value.into_owned()));
             self.undo.note(Compensation::Key { tree, key: key.to_vec(), value });
+            self.undo.check_room()?;
         }
         Ok(())
+    }
+
+    /// Notes how to take back the removal of a range.
+    fn note_old_range(&mut self, tree: TreeId, low: &[u8], high: Option<&[u8]>) -> Result<(), Error> {
+        if !self.undo.is_on() {
+            return Ok(());
+        }
+        let mut from = low.to_vec();
+        loop {
+            let leaf = self.draft.leaf(tree, Seek::At(&from))?;
+            let merged = MergedLeaf::new(&leaf)?;
+            let end = high.map_or(merged.len(), |high| merged.lower_bound(&leaf, high));
+            for index in merged.lower_bound(&leaf, &from)..end {
+                let mut key = Vec::new();
+                merged.key_into(index, &leaf, &mut key);
+                self.note_old(tree, &key)?;
+            }
+            match merged.high_fence(&leaf) {
+                Some(fence) if high.is_none_or(|high| fence < high) => from = fence.to_vec(),
+                _ => return Ok(()),
+            }
+        }
     }
 
     fn put(&mut self, core: &Core, tree: TreeId, key: &[u8], value: &[u8]) -> Result<(), Error> {
@@ -516,10 +539,7 @@ impl State {
                 fragments.insert(start, 1);
             }
         }
-        if core.wal.buffered_bytes() > core.options.log_buffer() {
-            core.wal.write_buffered().map_err(|error| core.fail(error.into()))?;
-        }
-        Ok(())
+        core.bound_log_buffer()
     }
 }
 

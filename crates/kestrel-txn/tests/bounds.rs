@@ -72,7 +72,7 @@ fn one_transaction_much_larger_than_memory() {
         txn.put(tree, &key(number), &[number as u8; 150]).unwrap();
     }
     let savepoint = txn.savepoint().unwrap();
-    for number in 0..200 {
+    for number in 0..80 {
         txn.put(tree, &key(number), b"undone").unwrap();
     }
     txn.rollback_to(savepoint).unwrap();

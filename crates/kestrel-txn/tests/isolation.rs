@@ -101,6 +101,22 @@ fn absent_keys_and_counts_that_were_read_count() {
 }
 
 #[test]
+fn numbers_of_entries_in_the_list_of_trees_count_as_read() {
+    let (engine, tree) = engine();
+    let txn = begin(&engine, Isolation::Serializable);
+    let other = txn.create_tree("u").unwrap();
+    commit(txn).unwrap();
+    // Each writes only as long as the other's tree has what it had.
+    let (one, two) = (begin(&engine, Isolation::Serializable), begin(&engine, Isolation::Serializable));
+    assert_eq!(one.trees().unwrap()[1].entries, 0);
+    one.put(tree, b"new", b"").unwrap();
+    assert_eq!(two.trees().unwrap()[0].entries, 5);
+    two.put(other, b"new", b"").unwrap();
+    commit(one).unwrap();
+    assert_eq!(commit(two), Err(ErrorKind::Conflict));
+}
+
+#[test]
 fn removed_ranges_conflict_with_writes_into_them() {
     let (engine, tree) = engine();
     let one = begin(&engine, Isolation::Snapshot);

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use kestrel_io::{FileStorage, MemoryStorage, Storage};
 use kestrel_txn::{Durability, Engine, EngineOptions, Isolation};

@@ -17,14 +17,20 @@ impl WriteTxn {
         K: AsRef<[u8]>,
         V: AsRef<[u8]>,
     {
-        self.nested(|| {
-            let mut order = Order::behind(self.last(tree)?.map(|(key, _)| key));
-            for (key, value) in entries {
-                order.check(key.as_ref())?;
-                self.put(tree, key, value)?;
+        let mut order = Order::behind(self.last(tree)?.map(|(key, _)| key));
+        let mut first: Option<Vec<u8>> = None;
+        for (key, value) in entries {
+            let key = key.as_ref();
+            if let Err(error) = order.check(key).and_then(|()| self.put(tree, key, value)) {
+                // Nothing was there before them, so this takes back all there is to take back.
+                if let Some(first) = first {
+                    self.remove_range(tree, first..)?;
+                }
+                return Err(error);
             }
-            Ok(order.accepted)
-        })
+            first.get_or_insert_with(|| key.to_vec());
+        }
+        Ok(order.accepted)
     }
 }
 

@@ -156,7 +156,6 @@ impl Database {
 
     /// Makes all commits so far durable, those with `Eventual` durability too.
     pub fn flush(&self) -> Result<()> {
-        self.shared.check_open()?;
         Ok(self.shared.engine.flush_log()?)
     }
 
@@ -180,7 +179,6 @@ impl Database {
 
     /// As [`verify`](Database::verify); tells how many pages of how many are done.
     pub fn verify_with(&self, mut progress: impl FnMut(u64, u64)) -> Result<VerifyReport> {
-        self.shared.check_open()?;
         Ok(self.shared.engine.verify(&mut progress)?)
     }
 
@@ -217,8 +215,8 @@ impl Database {
     /// Makes everything durable, checkpoints, stops the threads and closes, for all handles: their calls then fail with
     /// [`Closed`](crate::ErrorKind::Closed).
     ///
-    /// Snapshots, iterators and values that are still held go on working. The directory can be opened again once all
-    /// handles but values are gone: trees and iterators too.
+    /// Snapshots, iterators and values that are still held go on working. Once the transactions and iterators among them
+    /// have ended, the directory can be opened again.
     pub fn close(self) -> Result<()> {
         self.shared.close()
     }

@@ -27,16 +27,15 @@ impl WriteTxn {
         Ok(ExtractIf { txn: self, tree: tree.clone(), range: self.range(tree, range)?, condition })
     }
 
-    /// Removes all entries for which `keep` is false; returns how many. If that fails halfway, none is removed.
+    /// Removes all entries for which `keep` is false; returns how many. If that fails halfway, some are removed: abort the
+    /// transaction then, or go back to a [savepoint](WriteTxn::savepoint).
     pub fn retain(&self, tree: &Tree, mut keep: impl FnMut(&[u8], &[u8]) -> bool) -> Result<u64> {
-        self.nested(|| {
-            let mut removed = 0;
-            for entry in self.extract_if(tree, .., |key, value| !keep(key, value))? {
-                entry?;
-                removed += 1;
-            }
-            Ok(removed)
-        })
+        let mut removed = 0;
+        for entry in self.extract_if(tree, .., |key, value| !keep(key, value))? {
+            entry?;
+            removed += 1;
+        }
+        Ok(removed)
     }
 }
 

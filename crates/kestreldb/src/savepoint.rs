@@ -17,13 +17,14 @@ pub struct Savepoint {
 }
 
 impl WriteTxn {
-    /// Marks this point, to go back to it. Costs nothing in proportion to what was written.
+    /// Marks this point, to go back to it. From here on, until it is released, each change keeps what it replaced: so it costs
+    /// more, in memory too.
     pub fn savepoint(&self) -> Result<Savepoint> {
         let owner = *self.owner.get_or_init(|| NEXT_OWNER.fetch_add(1, Ordering::Relaxed));
         Ok(Savepoint { owner, id: self.txn().savepoint()? })
     }
 
-    /// Takes back all that was done since the savepoint, which stays; later ones are gone.
+    /// Takes back all that was done since the savepoint, which stays; later ones are gone. Takes as long as doing it did.
     pub fn rollback_to(&self, savepoint: Savepoint) -> Result<()> {
         Ok(self.txn().rollback_to(self.check(savepoint)?)?)
     }

@@ -1,13 +1,12 @@
 //! What all handles of an open database share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use kestrel_txn::Engine;
 
 use crate::background::Background;
 use crate::backoff::Backoff;
-use crate::{Error, ErrorKind, Result, WriteOptions, WriteTxn};
+use crate::{Error, Result, WriteOptions, WriteTxn};
 
 /// An open database. The end of the last handle stops the threads and closes it.
 #[derive(Debug)]
@@ -17,28 +16,17 @@ pub(crate) struct Shared {
     pub(crate) background: Background,
     /// Where it lies, for messages.
     pub(crate) location: String,
-    pub(crate) closed: AtomicBool,
 }
 
 impl Shared {
     /// Stops the threads and closes the engine. What failed in the background and was never made good is an error here.
     pub(crate) fn close(&self) -> Result<()> {
-        self.closed.store(true, Ordering::Release);
         self.background.stop();
         self.engine.close()?;
         match self.background.error() {
             Some(error) => Err(error),
             None => Ok(()),
         }
-    }
-
-    /// For calls that the engine would still answer.
-    pub(crate) fn check_open(&self) -> Result<()> {
-        if !self.closed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let message = format!("{} was closed; open it again", self.location);
-        Err(Error::new(ErrorKind::Closed, message))
     }
 
     pub(crate) fn begin_write(self: &Arc<Self>, options: WriteOptions) -> Result<WriteTxn> {

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-const OF_KNOWN_LENGTH: &str = "{bar:30} {percent:>3} %  {decimal_bytes} of {decimal_total_bytes}  \
-                               {decimal_bytes_per_sec}  {msg}  {eta} left";
+const OF_KNOWN_LENGTH: &str =
+    "{bar:16} {percent:>3} % of {decimal_total_bytes}  {decimal_bytes_per_sec}  {msg}  {eta} left";
 const OF_UNKNOWN_LENGTH: &str = "{spinner} {decimal_bytes}  {decimal_bytes_per_sec}  {msg}";
 
 /// A bar where the input's length is known, otherwise a count. Nothing where the standard error is no

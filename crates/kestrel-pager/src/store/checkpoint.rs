@@ -249,6 +249,8 @@ impl CheckpointWriter<'_> {
             debug_assert_eq!(directory.references.len(), directory.chunks.len());
         }
         self.store.release(&superseded, Claim::Durable);
+        let freed: u64 = self.ripe.iter().map(|extent| extent.bytes()).sum();
+        self.store.waiting_bytes.fetch_sub(freed, Ordering::Relaxed);
         self.store.release(&std::mem::take(&mut self.ripe), Claim::Live);
     }
 }

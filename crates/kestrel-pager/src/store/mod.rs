@@ -14,7 +14,7 @@
 //!    again: what the file holds is unknown until it is opened anew.
 //!
 //! Thread safety: everything takes `&self`. `growth` is held across I/O, by the one thread that extends the file. The
-//! other locks never are; where two are held, they were taken in the order `growth`, `directory`, `allocator`.
+//! other locks never are, but `syncing`; where two are held, they were taken in the order `growth`, `directory`, `allocator`.
 
 mod allocator;
 mod blobs;
@@ -123,6 +123,9 @@ pub struct PageStore {
     seed: u32,
     // Protected by their lock.
     growth: Mutex<()>,
+    /// Held across a sync and what follows from its outcome: a system reports a failed write to one sync only, so no
+    /// other may succeed before that failure is known.
+    syncing: Mutex<()>,
     allocator: Mutex<Allocator>,
     fresh: Mutex<Fresh>,
     /// Extents of blobs that were released, see invariant 3.
@@ -130,6 +133,7 @@ pub struct PageStore {
     directory: RwLock<Directory>,
     // Atomic.
     file_bytes: AtomicU64,
+    waiting_bytes: AtomicU64,
     in_checkpoint: AtomicBool,
     poisoned: AtomicBool,
 }
@@ -163,6 +167,7 @@ impl PageStore {
     /// Makes all that was written durable. After a failure it is never tried again: what a system reports as synced
     /// then may not be.
     pub fn sync(&self) -> Result<(), Error> {
+        let _one = self.syncing.lock();
         self.check_usable()?;
         self.file.sync_data().map_err(|e| {
             self.poisoned.store(true, Ordering::Release);
@@ -170,8 +175,8 @@ impl PageStore {
         })
     }
 
-    /// See invariant 4.
-    fn check_usable(&self) -> Result<(), Error> {
+    /// An error after a sync or superblock write that failed: what was written since may be lost. See invariant 4.
+    pub fn check_usable(&self) -> Result<(), Error> {
         if self.poisoned.load(Ordering::Acquire) {
             let source =
                 io::Error::other("an earlier sync or superblock write failed; open the database again");

@@ -111,11 +111,13 @@ impl PageStore {
             database,
             seed: format::seed(database),
             growth: Mutex::default(),
+            syncing: Mutex::default(),
             allocator: Mutex::new(allocator),
             fresh: Mutex::default(),
             waiting: Mutex::default(),
             directory: RwLock::new(Directory { number: 0, root, references: vec![], chunks: vec![] }),
             file_bytes: AtomicU64::new(file_bytes),
+            waiting_bytes: AtomicU64::new(0),
             in_checkpoint: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
         }
@@ -210,6 +212,7 @@ impl PageStore {
 
     /// Writes and syncs a superblock. If that fails, nobody knows whether it is in force.
     pub(crate) fn write_superblock(&self, superblock: &Superblock) -> Result<(), Error> {
+        self.check_usable()?;
         self.write_slot(superblock).and_then(|()| self.sync()).inspect_err(|_| {
             self.poisoned.store(true, Ordering::Release);
         })

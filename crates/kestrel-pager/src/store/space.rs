@@ -64,6 +64,7 @@ impl PageStore {
         // First, as somebody else may get the same location as soon as the extent is free.
         self.fresh.lock().forget(location);
         if blob_len.is_some() {
+            self.waiting_bytes.fetch_add(extent.bytes(), Ordering::Relaxed);
             self.waiting.lock().push(extent);
         } else {
             self.allocator.lock().release(extent, Claim::Live);
@@ -106,6 +107,12 @@ impl PageStore {
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         self.allocator.lock().free() * SECTOR
+    }
+
+    /// Bytes of released blobs that the next checkpoint will free.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        self.waiting_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes with a live claim.

@@ -68,8 +68,14 @@ fn the_lock_is_free_once_the_last_handle_is_gone() {
     db.close().unwrap();
     assert_eq!(snapshot.get(&tree, "k").unwrap().unwrap(), "v", "a snapshot works on");
     assert_eq!(Database::open(directory.path()).unwrap_err().kind(), ErrorKind::Locked);
-    drop((snapshot, tree));
-    Database::open(directory.path()).unwrap().close().unwrap();
+    drop(snapshot);
+    let again = Database::open(directory.path()).unwrap();
+    assert_eq!(again.tree("t").unwrap().get("k").unwrap().unwrap(), "v");
+    assert_eq!(
+        tree.get("k").unwrap_err().kind(),
+        ErrorKind::Closed,
+        "the old handle stays with the old database"
+    );
 }
 
 #[test]
@@ -156,6 +162,32 @@ fn checkpoints_happen_when_the_log_has_grown() {
             assert!(db.statistics().checkpoints > before);
         }
         assert!(db.background_error().is_none());
+    }
+}
+
+/// What is overwritten gives its space back, however large the values are.
+#[test]
+fn files_do_not_grow_while_the_contents_stay_the_same_size() {
+    for (size, rounds) in [(300, 20_000_u64), (20_000, 2_000), (1 << 20, 200)] {
+        let storage = MemoryStorage::new();
+        let db = Database::builder()
+            .memory_budget(8 << 20)
+            .log_segment_size(256 << 10)
+            .checkpoint_log_bytes(4 << 20)
+            .durability(Durability::Eventual)
+            .background(false)
+            .open_with_storage(Arc::new(storage.clone()))
+            .unwrap();
+        let tree = db.tree("t").unwrap();
+        let mut most = 0;
+        for round in 0..rounds {
+            tree.put((round % 4).to_be_bytes(), vec![round as u8; size]).unwrap();
+            if round % 20 == 0 {
+                while db.maintain().unwrap() {}
+            }
+            most = most.max(storage.used());
+        }
+        assert!(most < 64 << 20, "values of {size} bytes: the files grew to {} MiB", most >> 20);
     }
 }
 
