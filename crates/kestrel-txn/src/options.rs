@@ -85,9 +85,10 @@ impl EngineOptions {
         usize::try_from(self.memory_budget / 32).unwrap_or(usize::MAX).min(4 << 20)
     }
 
-    /// Bytes of old values that the savepoints of a transaction may keep.
+    /// Bytes of old values that the savepoints of a transaction may keep, large ones not counted. At least enough for some
+    /// thousand small ones, however small the budget.
     pub(crate) fn undo_bytes(&self) -> usize {
-        usize::try_from(self.memory_budget / 8).unwrap_or(usize::MAX)
+        usize::try_from((self.memory_budget / 4).max(1 << 20)).unwrap_or(usize::MAX)
     }
 
     /// Bytes of commits that are remembered for the validation of open transactions.

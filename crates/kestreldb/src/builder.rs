@@ -134,13 +134,7 @@ impl Builder {
             let _ = engine.close();
             Error::io(ErrorKind::Io, format!("starting the background threads of {location}"), error)
         })?;
-        Ok(Database::new(Shared {
-            engine,
-            defaults: self.write,
-            background,
-            location,
-            closed: AtomicBool::new(false),
-        }))
+        Ok(Database::new(Shared { engine, defaults: self.write, background, location }))
     }
 
     fn engine_options(&self) -> Result<EngineOptions> {
