@@ -15,6 +15,7 @@ use crate::catalogue::{Catalogue, TreeChanges, TreeInfo};
 use crate::operation::Operation;
 use crate::overlay::Overlay;
 use crate::page::{LeafView, ReadError};
+use crate::undo::OldValue;
 use crate::{Error, ErrorKind, Value, record};
 
 /// The longest name of a tree, in bytes.
@@ -144,6 +145,24 @@ impl Draft {
                         return Ok(Some(Value::owned(self.overlay.read_blob(blob)?)));
                     }
                 },
+                Err(ReadError::NotResident(page)) => page,
+                Err(ReadError::Failed(error)) => return Err(error),
+            };
+            self.overlay.make_resident(missing)?;
+        }
+    }
+
+    /// What a key holds, for a savepoint: copied, so that no page is held, or referred to.
+    pub(crate) fn get_old(&mut self, tree: TreeId, key: &[u8]) -> Result<Option<OldValue>, Error> {
+        let root = self.root(tree)?;
+        loop {
+            let missing = match find(&self.overlay, root, key) {
+                Ok(found) => {
+                    return Ok(found.map(|(page, found)| match found.resolve(&page) {
+                        Cell::Inline(value) => OldValue::Small(value.to_vec()),
+                        Cell::Blob(blob) => OldValue::Large(blob),
+                    }));
+                }
                 Err(ReadError::NotResident(page)) => page,
                 Err(ReadError::Failed(error)) => return Err(error),
             };

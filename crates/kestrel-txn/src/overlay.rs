@@ -22,6 +22,8 @@ use kestrel_pager::{
 use crate::page::{Page, ReadError};
 use crate::{Error, ErrorKind};
 
+/// Bytes of a delta besides its operations.
+const DELTA_HEADER: usize = 64;
 /// Whole pages that are spilled at once.
 const SPILL: usize = 128;
 
@@ -194,11 +196,11 @@ impl Overlay {
         let mut frame = self.take_frame(id)?;
         match self.pages.remove(&id) {
             Some(Private::Delta { payload, tree, cost }) => {
-                self.note_delta(0, payload.len());
+                self.note_delta(0, delta_bytes(&payload));
                 let page = Page::Layered(self.pin(id)?, &payload);
                 if let Err(error) = consolidate(&page, frame.payload_mut()) {
                     drop(page);
-                    self.note_delta(payload.len(), 0);
+                    self.note_delta(delta_bytes(&payload), 0);
                     self.pages.insert(id, Private::Delta { tree, payload, cost });
                     return Err(Corruption::from(error).on(id).into());
                 }
@@ -427,7 +429,8 @@ impl WritePages for Overlay {
         if (below + cost) as usize > capacity {
             return Ok(false);
         }
-        let (more, fewer) = (payload.len(), existing.len());
+        let (more, fewer) =
+            (delta_bytes(&payload), if existing.is_empty() { 0 } else { delta_bytes(existing) });
         self.note_delta(more, fewer);
         self.pages.insert(leaf, Private::Delta { tree: self.tree, payload, cost });
         Ok(true)
@@ -475,7 +478,7 @@ impl WritePages for Overlay {
                 born
             }
             Some(Private::Delta { payload, .. }) => {
-                self.note_delta(0, payload.len());
+                self.note_delta(0, delta_bytes(&payload));
                 false
             }
             Some(Private::Freed) | None => false,
@@ -507,6 +510,11 @@ impl From<Error> for ReadError {
     fn from(error: Error) -> ReadError {
         ReadError::Failed(error)
     }
+}
+
+/// What a private delta will take once it is published.
+fn delta_bytes(payload: &[u8]) -> usize {
+    DELTA_HEADER + payload.len()
 }
 
 /// Page ids are dense numbers: a multiplication spreads them.

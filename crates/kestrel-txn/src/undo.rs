@@ -4,19 +4,28 @@
 //! newest first, as ordinary operations. So it costs what the undone work cost, and the journal only ever grows: whether
 //! some of it was streamed to the log already makes no difference.
 
+use kestrel_btree::BlobRef;
 use kestrel_pager::TreeId;
 
-use crate::{Error, ErrorKind, Value};
+use crate::{Error, ErrorKind};
 
 /// Names a savepoint of one transaction.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct SavepointId(u64);
 
+/// What a key held.
+#[derive(Debug)]
+pub(crate) enum OldValue {
+    Small(Vec<u8>),
+    /// Stays where it is as long as the transaction lives.
+    Large(BlobRef),
+}
+
 /// How one operation is taken back.
 #[derive(Debug)]
 pub(crate) enum Compensation {
     /// Give the key its value again, or take it away.
-    Key { tree: TreeId, key: Vec<u8>, value: Option<Value> },
+    Key { tree: TreeId, key: Vec<u8>, value: Option<OldValue> },
     /// Drop a tree that was created.
     Drop(TreeId),
     /// Bring back a tree that was dropped.
@@ -30,9 +39,8 @@ impl Compensation {
     fn bytes(&self) -> usize {
         size_of::<Compensation>()
             + match self {
-                Compensation::Key { key, value, .. } => {
-                    key.len() + value.as_ref().map_or(0, |value| value.len())
-                }
+                Compensation::Key { key, value: Some(OldValue::Small(value)), .. } => key.len() + value.len(),
+                Compensation::Key { key, .. } => key.len(),
                 Compensation::Drop(_) => 0,
                 Compensation::Restore { name, .. } | Compensation::Rename { name, .. } => name.len(),
             }

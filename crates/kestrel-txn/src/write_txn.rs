@@ -17,7 +17,7 @@ use crate::journal::{Journal, identity_key};
 use crate::key_range::{KeyRange, KeySet, limits};
 use crate::operation::Operation;
 use crate::page::LeafView;
-use crate::undo::{Compensation, SavepointId, Undo};
+use crate::undo::{Compensation, OldValue, SavepointId, Undo};
 use crate::{Durability, Error, ErrorKind, Isolation, Value};
 
 /// Values up to this size go to the log whole; larger ones are referred to, in the data file.
@@ -438,8 +438,7 @@ impl State {
     /// Notes how to take back a change of a key.
     fn note_old(&mut self, tree: TreeId, key: &[u8]) -> Result<(), Error> {
         if self.undo.is_on() {
-            // Copied: what waits for a rollback must not hold pages.
-            let value = self.draft.get(tree, key)?.map(|value| Value::owned(value.into_owned()));
+            let value = self.draft.get_old(tree, key)?;
             self.undo.note(Compensation::Key { tree, key: key.to_vec(), value });
             self.undo.check_room()?;
         }
@@ -503,7 +502,11 @@ impl State {
 
     fn compensate(&mut self, core: &Core, compensation: Compensation) -> Result<(), Error> {
         match compensation {
-            Compensation::Key { tree, key, value: Some(value) } => {
+            Compensation::Key { tree, key, value: Some(OldValue::Small(value)) } => {
+                self.put_unnoted(core, tree, &key, &value)?;
+            }
+            Compensation::Key { tree, key, value: Some(OldValue::Large(blob)) } => {
+                let value = self.draft.overlay.read_blob(blob)?;
                 self.put_unnoted(core, tree, &key, &value)?;
             }
             Compensation::Key { tree, key, value: None } => {

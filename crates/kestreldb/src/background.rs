@@ -24,6 +24,7 @@ use kestrel_txn::{Engine, ErrorKind};
 use parking_lot::{Condvar, Mutex};
 
 use crate::Error;
+use crate::upkeep::Upkeep;
 
 /// How long an `Eventual` commit is exposed to a crash, about.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(5);
@@ -44,20 +45,20 @@ pub(crate) struct Background {
 
 impl Background {
     /// Starts the workers.
-    pub(crate) fn start(engine: &Engine) -> io::Result<Background> {
+    pub(crate) fn start(engine: &Engine, upkeep: &Arc<Upkeep>) -> io::Result<Background> {
         let background = Background::none();
         let flush = engine.clone();
         background.spawn("kestrel-flush", &background.flush, FLUSH_INTERVAL, None, move || {
             flush.flush_log()?;
             Ok(false)
         })?;
-        let keeper = engine.clone();
+        let upkeep = Arc::clone(upkeep);
         background.spawn(
             "kestrel-keeper",
             &background.keeper,
             KEEPER_INTERVAL,
             Some(KEEPER_IDLE_INTERVAL),
-            move || maintain(&keeper),
+            move || upkeep.step(),
         )?;
         Ok(background)
     }
@@ -123,14 +124,6 @@ pub(crate) fn give_way(time: Option<Duration>) {
         Some(time) => thread::sleep(time),
         None => thread::yield_now(),
     }
-}
-
-/// One step of what the keeper does; whether there is more.
-pub(crate) fn maintain(engine: &Engine) -> Result<bool, kestrel_txn::Error> {
-    if engine.checkpoint_due() {
-        engine.checkpoint()?;
-    }
-    engine.maintain()
 }
 
 /// How others speak with a worker.

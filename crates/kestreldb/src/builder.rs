@@ -9,6 +9,7 @@ use kestrel_txn::{Durability, Engine, EngineOptions, Isolation};
 
 use crate::background::Background;
 use crate::shared::Shared;
+use crate::upkeep::Upkeep;
 use crate::{Database, Error, ErrorKind, Result, WriteOptions};
 
 /// In memory the log is only a copy, so it is kept short.
@@ -92,8 +93,8 @@ impl Builder {
         Builder { log_segment_size: Some(bytes), ..self }
     }
 
-    /// How much log is written before a checkpoint: about as much is read again after a crash. Default: 256 MiB, in
-    /// memory 16 MiB.
+    /// After how much more log, or data, a checkpoint is made: about as much log is read again after a crash. Default:
+    /// 256 MiB, in memory 16 MiB.
     pub fn checkpoint_log_bytes(self, bytes: u64) -> Builder {
         Builder { checkpoint_log_bytes: Some(bytes), ..self }
     }
@@ -128,13 +129,15 @@ impl Builder {
         let options = self.engine_options()?;
         let location = storage.describe();
         let engine = Engine::open(storage, &options)?;
-        let background = if self.background { Background::start(&engine) } else { Ok(Background::none()) };
+        let upkeep = Arc::new(Upkeep::new(engine.clone(), options.checkpoint_log_bytes));
+        let background =
+            if self.background { Background::start(&engine, &upkeep) } else { Ok(Background::none()) };
         let background = background.map_err(|error| {
             // That no thread can be had is the error to report; the next opening recovers in any case.
             let _ = engine.close();
             Error::io(ErrorKind::Io, format!("starting the background threads of {location}"), error)
         })?;
-        Ok(Database::new(Shared { engine, defaults: self.write, background, location }))
+        Ok(Database::new(Shared { engine, defaults: self.write, upkeep, background, location }))
     }
 
     fn engine_options(&self) -> Result<EngineOptions> {

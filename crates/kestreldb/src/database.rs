@@ -7,7 +7,6 @@ use std::sync::Arc;
 use kestrel_io::Storage;
 use kestrel_txn::{Statistics, VerifyReport};
 
-use crate::background;
 use crate::shared::Shared;
 use crate::{Builder, Error, ReadTxn, Result, Tree, TreeInfo, WriteOptions, WriteTxn};
 
@@ -168,7 +167,7 @@ impl Database {
     /// Does one bounded step of the background's work, a due checkpoint included; whether there is more. Only needed
     /// without [background threads](Builder::background).
     pub fn maintain(&self) -> Result<bool> {
-        Ok(background::maintain(&self.shared.engine)?)
+        Ok(self.shared.upkeep.step()?)
     }
 
     /// Reads the whole database and checks it: checksums, order and structure of every tree, counts, space. Others go on

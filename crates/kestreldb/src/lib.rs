@@ -64,6 +64,7 @@ mod read_txn;
 mod savepoint;
 mod shared;
 mod tree;
+mod upkeep;
 mod value;
 mod write_txn;
 

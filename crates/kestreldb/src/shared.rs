@@ -6,6 +6,7 @@ use kestrel_txn::Engine;
 
 use crate::background::Background;
 use crate::backoff::Backoff;
+use crate::upkeep::Upkeep;
 use crate::{Error, Result, WriteOptions, WriteTxn};
 
 /// An open database. The end of the last handle stops the threads and closes it.
@@ -13,6 +14,7 @@ use crate::{Error, Result, WriteOptions, WriteTxn};
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) defaults: WriteOptions,
+    pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) background: Background,
     /// Where it lies, for messages.
     pub(crate) location: String,
