@@ -46,6 +46,8 @@ Examples:
 /// batch is one transaction: after a crash or an error, whole batches are there from the first on, and
 /// nothing of the others.
 ///
+/// A line or stanza is held in memory as a whole, the database's memory is bounded by --memory.
+///
 /// tsv: a line is a key, a tab, and a value that may contain more tabs. Bytes are taken as they are, a
 /// carriage return at the end of a line included unless --crlf is given. Key and value may be empty.
 ///

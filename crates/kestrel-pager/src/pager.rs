@@ -258,7 +258,7 @@ impl Pager {
     /// All frames are held, or evicting failed.
     pub fn take_frame(&self, page: PageId, tree: TreeId) -> Result<OwnedFrame, Error> {
         // Yields, not time: about as long as some threads that are in each other's way need.
-        const PATIENCE: usize = 50_000;
+        const PATIENCE: usize = if cfg!(miri) { 200 } else { 50_000 };
         for attempt in 0..PATIENCE {
             if let Some(frame) = self.pool.take_frame(page, tree) {
                 return Ok(frame);
