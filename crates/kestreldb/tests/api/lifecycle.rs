@@ -182,7 +182,7 @@ fn files_do_not_grow_while_the_contents_stay_the_same_size() {
         let mut most = 0;
         for round in 0..rounds {
             tree.put((round % 4).to_be_bytes(), vec![round as u8; size]).unwrap();
-            if round % 20 == 0 {
+            if round % 5 == 0 {
                 while db.maintain().unwrap() {}
             }
             most = most.max(storage.used());
