@@ -14,7 +14,7 @@ use crate::files::{Files, Noticed};
 use crate::input::Input;
 use crate::repair;
 
-const OPTIONS: LogOptions = LogOptions { segment_size: 64 << 10, database: 0x4b65_7374_7265_6c };
+const OPTIONS: LogOptions = LogOptions { segment_size: 64 << 10, database: 0x004b_6573_7472_656c };
 
 /// A log as it was written.
 struct Template {

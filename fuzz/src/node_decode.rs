@@ -198,7 +198,9 @@ fn vandalise(forest: &mut Forest, input: &mut Input<'_>) {
             3 => {
                 let other =
                     forest.pages.values().nth(input.below(forest.pages.len())).map(|page| page.node.clone());
-                forest.pages.get_mut(&id).zip(other).map(|(page, other)| page.node = other);
+                if let (Some(page), Some(other)) = (forest.pages.get_mut(&id), other) {
+                    page.node = other;
+                }
             }
             _ => change(&mut page.node, input),
         }

@@ -17,7 +17,7 @@ use crate::files::{Files, Noticed};
 use crate::input::Input;
 use crate::repair;
 
-const DATABASE: u128 = 0x4b65_7374_7265_6c;
+const DATABASE: u128 = 0x004b_6573_7472_656c;
 /// More than a directory chunk has entries.
 const PAGES: u32 = 600;
 

@@ -1,6 +1,6 @@
 //! `kestrel load`
 //!
-//! [`Lines`](lines::Lines) counts the input's lines, a [`RecordReader`] makes entries of them, a [`Loader`]
+//! [`Lines`] counts the input's lines, a [`RecordReader`] makes entries of them, a [`Loader`]
 //! stores these in batches and acknowledges the batches.
 
 mod acknowledgements;

@@ -140,9 +140,10 @@ fn values_compare_order_and_show_as_bytes_do() {
     tree.put("b", "b").unwrap();
     tree.put("long", [b'x'; 65]).unwrap();
     let get = |key| tree.get(key).unwrap().unwrap();
+    let bytes = Bytes::from_static(b"a\n");
     assert!(get("a") < get("b") && get("a") == get("a"));
     assert!(get("a") == "a\n" && get("a") == b"a\n" && get("a") == *b"a\n" && get("a") == b"a\n".to_vec());
-    assert!(get("a") == *"a\n" && get("a") == Bytes::from("a\n") && get("a")[..] == b"a\n"[..]);
+    assert!(get("a") == *"a\n" && get("a") == bytes && get("a")[..] == b"a\n"[..]);
     assert_eq!(format!("{:?}", get("a")), r#"b"a\n""#);
     assert_eq!(format!("{:?}", get("long")), format!("b\"{}\"... (65 bytes)", "x".repeat(64)));
     let set: std::collections::HashSet<Value> = [get("a"), get("a"), get("b")].into();

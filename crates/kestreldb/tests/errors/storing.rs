@@ -119,11 +119,10 @@ fn a_failed_read_is_an_error_of_that_read_only() {
     let db = open(&storage);
     let tree = db.tree("t").unwrap();
     storage.fail(failing(Operation::Read));
-    let failed = (0..20_000_u32).map(|n| tree.get(n.to_be_bytes())).find_map(Result::err);
-    // All of it may have come into memory when the database was opened, but 20 MB exceed its budget.
-    if let Some(error) = failed {
-        assert_eq!(error.kind(), ErrorKind::Io, "{error}");
-    }
+    // 20 MB do not fit the memory there is.
+    let failed: Vec<_> = (0..20_000_u32).filter_map(|n| tree.get(n.to_be_bytes()).err()).collect();
+    assert!(!failed.is_empty());
+    assert!(failed.iter().all(|error| error.kind() == ErrorKind::Io), "{:?}", failed[0]);
     storage.clear_faults();
     for n in 0..20_000_u32 {
         assert_eq!(tree.get(n.to_be_bytes()).unwrap().unwrap(), [n as u8; 1_000]);
@@ -141,16 +140,10 @@ fn damage_on_disk_is_reported_and_never_returned_as_data() {
     db.close().unwrap();
     // Every 4 KiB of the data file behind the superblocks loses some bits.
     let file = kestrel_io::Storage::open(&storage, "kestrel.data").unwrap();
-    let mut damaged = 0;
     for at in ((64 << 10)..file.len().unwrap()).step_by(4_096) {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at + 300).unwrap();
-        damaged += u64::from(byte[0] != 0);
         file.write_all_at(&[byte[0] ^ 0x55], at + 300).unwrap();
-    }
-    if damaged == 0 {
-        // Whatever keeps the data elsewhere has nothing to notice here.
-        return;
     }
     let builder = Database::builder().memory_budget(8 << 20).background(false);
     match builder.open_with_storage(Arc::new(storage.clone())) {

@@ -271,6 +271,7 @@ fn set(entries: &mut Entries, key: &[u8], value: Option<&[u8]>) {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what is compared is made for it")]
 fn same<T: PartialEq + std::fmt::Debug>(found: T, expected: T, what: &str) -> Result<(), Failure> {
     if found == expected {
         return Ok(());
