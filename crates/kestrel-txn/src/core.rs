@@ -48,6 +48,8 @@ pub(crate) struct Counters {
     pub(crate) commits: AtomicU64,
     /// `commits` when the background last looked.
     pub(crate) commits_seen: AtomicU64,
+    /// Steps in the background since then.
+    pub(crate) quiet_steps: AtomicU64,
     pub(crate) conflicts: AtomicU64,
     pub(crate) replays: AtomicU64,
     pub(crate) checkpoints: AtomicU64,

@@ -12,6 +12,8 @@ use crate::draft::Draft;
 const FREED: usize = 64;
 /// Pages whose deltas are merged at once.
 const RELIEVED: usize = 32;
+/// Steps without commits and without other work, after which there is time.
+const QUIET: u64 = 8;
 /// Leaves that are looked at at once.
 const MERGED: usize = 8;
 
@@ -29,16 +31,23 @@ impl Core {
             self.pager.evict(64)?;
             more |= self.pager.is_short_of_frames();
         }
-        more |= self.pager.relieve_deltas(RELIEVED, self.is_quiet())?;
+        more |= self.pager.relieve_deltas(RELIEVED, false)?;
         more |= self.merge_thinned()?;
         more |= self.free_dropped()?;
+        if !more && self.is_quiet() {
+            more = self.pager.relieve_deltas(RELIEVED, true)?;
+        }
         Ok(more)
     }
 
-    /// Whether nothing was committed since this was last asked: then there is time to make reading cheaper.
+    /// Whether nothing was committed for some steps that found nothing else to do: then there is time to make reading
+    /// cheaper.
     fn is_quiet(&self) -> bool {
         let commits = self.counters.commits.load(Ordering::Relaxed);
-        self.counters.commits_seen.swap(commits, Ordering::Relaxed) == commits
+        if self.counters.commits_seen.swap(commits, Ordering::Relaxed) != commits {
+            self.counters.quiet_steps.store(0, Ordering::Relaxed);
+        }
+        self.counters.quiet_steps.fetch_add(1, Ordering::Relaxed) >= QUIET
     }
 
     /// Merges leaves that lost entries by deltas; those that were changed in place were merged then.

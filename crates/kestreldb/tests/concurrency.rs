@@ -141,7 +141,7 @@ fn no_increment_is_lost() {
                 for n in 0..EACH {
                     match (thread + n) % 3 {
                         0 => {
-                            drop(tree.update("k", |old| Some(plus_one(old).to_be_bytes().to_vec())).unwrap())
+                            tree.update("k", |old| Some(plus_one(old).to_be_bytes().to_vec())).unwrap();
                         }
                         1 => loop {
                             let old = tree.get("k").unwrap();

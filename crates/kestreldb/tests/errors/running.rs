@@ -50,52 +50,85 @@ fn a_value_over_the_limit_is_refused_before_it_is_looked_at() {
     assert!(tree.is_empty().unwrap());
 }
 
+/// What does not fit into memory is laid aside on disk until the commit: a transaction has no size to keep below.
 #[test]
-fn a_transaction_over_the_budget_fails_alone_or_fits_after_all() {
-    let db = Database::builder().memory_budget(4 << 20).in_memory().unwrap();
+fn a_transaction_many_times_the_budget_fits_all_the_same() {
+    let db = Database::builder().memory_budget(2 << 20).in_memory().unwrap();
     let tree = db.tree("t").unwrap();
     tree.put("small", "before").unwrap();
-    let (entries, value) = (100_000_u32, [7; 500]);
-    let big = db.write(|tx| {
-        for n in 0..entries {
-            tx.put(&tree, n.to_be_bytes(), value)?;
+    const ENTRIES: u32 = 60_000;
+    for commit in [false, true] {
+        let tx = db.begin_write().unwrap();
+        for n in 0..ENTRIES {
+            // All over the tree; 7919 is prime.
+            tx.put(&tree, (n * 7_919 % ENTRIES).to_be_bytes(), [n as u8; 500]).unwrap();
         }
-        Ok::<_, kestreldb::Error>(())
-    });
-    let expected = match big {
-        Ok(()) => u64::from(entries) + 1,
-        Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::OverBudget, "{error}");
-            1
+        assert_eq!(tx.len(&tree).unwrap(), u64::from(ENTRIES) + 1);
+        assert_eq!(tx.get(&tree, 7_919_u32.to_be_bytes()).unwrap().unwrap(), [1; 500]);
+        if commit {
+            tx.commit().unwrap();
         }
-    };
-    assert_eq!(tree.len().unwrap(), expected);
-    assert_eq!(tree.range(..).unwrap().count() as u64, expected);
+        assert_eq!(tree.len().unwrap(), if commit { u64::from(ENTRIES) + 1 } else { 1 });
+    }
+    assert_eq!(tree.range(..).unwrap().map(Result::unwrap).count(), 60_001);
     tree.put("small", "after").unwrap();
-    assert_eq!(tree.get("small").unwrap().unwrap(), "after");
     assert!(db.verify().unwrap().damages.is_empty());
 }
 
+/// A value keeps its page in memory. Once hardly a page is left, whoever needs one gets an error, soon, and nothing else
+/// happens: every other way of holding is tried, down to the very last page.
 #[test]
 fn values_that_are_held_count_until_they_are_dropped() {
-    let db = Database::builder().memory_budget(4 << 20).in_memory().unwrap();
+    const KEYS: u32 = 3_000;
+    let db = Database::builder().memory_budget(512 << 10).background(false).in_memory().unwrap();
     let tree = db.tree("t").unwrap();
-    tree.append((0..40_000_u32).map(|n| (n.to_be_bytes(), [n as u8; 400]))).unwrap();
-    let mut held = Vec::new();
-    for n in 0..40_000_u32 {
-        match tree.get(n.to_be_bytes()) {
-            Ok(value) => held.push(value.unwrap()),
-            Err(error) => {
-                assert_eq!(error.kind(), ErrorKind::OverBudget, "{error}");
-                break;
+    tree.append((0..KEYS).map(|n| (n.to_be_bytes(), [n as u8; 400]))).unwrap();
+    let hold = |step: usize, from_end: bool, in_transaction: bool| {
+        let tx = db.begin_write().unwrap();
+        let mut held = Vec::new();
+        let keys: Box<dyn Iterator<Item = u32>> = if from_end {
+            Box::new((0..KEYS).rev().step_by(step))
+        } else {
+            Box::new((0..KEYS).step_by(step))
+        };
+        for n in keys {
+            let key = n.to_be_bytes();
+            match if in_transaction { tx.get(&tree, key) } else { tree.get(key) } {
+                Ok(value) => held.push((n, value.unwrap())),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::OverBudget, "{error}");
+                    break;
+                }
+            }
+        }
+        assert!(held.iter().all(|(n, value)| *value == [*n as u8; 400]));
+        // Other reads and writes beside the held ones: each is done, or refused for the same reason.
+        let others = [
+            tree.range(..).unwrap().find_map(Result::err),
+            tree.range(..).unwrap().rev().find_map(Result::err),
+            tx.range(&tree, ..).unwrap().find_map(Result::err),
+            (0..KEYS).step_by(97).find_map(|n| tx.put(&tree, n.to_be_bytes(), [n as u8; 400]).err()),
+            (0..KEYS).step_by(89).find_map(|n| tree.put(n.to_be_bytes(), [n as u8; 400]).err()),
+            db.checkpoint().err(),
+            db.maintain().err(),
+        ];
+        for error in others.into_iter().flatten() {
+            assert_eq!(error.kind(), ErrorKind::OverBudget, "{error}");
+        }
+        held.len()
+    };
+    for step in [1, 7, 10, 13, 40] {
+        for from_end in [false, true] {
+            for in_transaction in [false, true] {
+                assert!(hold(step, from_end, in_transaction) >= 40);
             }
         }
     }
-    assert!(held.len() >= 1_000, "only {} values could be held", held.len());
-    assert!(held.iter().zip(0_u32..).all(|(value, n)| *value == [n as u8; 400]));
-    drop(held);
-    assert_eq!(tree.get(39_999_u32.to_be_bytes()).unwrap().unwrap(), [39_999_u32 as u8; 400]);
+    for (n, entry) in (0_u32..).zip(tree.range(..).unwrap()) {
+        assert_eq!(entry.unwrap().1, [n as u8; 400]);
+    }
     tree.put("again", "there is room").unwrap();
+    assert!(db.verify().unwrap().damages.is_empty());
 }
 
 #[test]
