@@ -1,4 +1,4 @@
-//! The byte layout of nodes, shared by everything that reads or writes them. `docs/file-format-node.md` draws it.
+//! The byte layout of nodes, shared by everything that reads or writes them. `docs/file-format.md` draws it.
 //!
 //! ```text
 //! | header 16 | heads u32 x n | children u32 x (n + 1), inner only | offsets u16 x n |  gap  | heap |

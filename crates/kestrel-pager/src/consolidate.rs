@@ -74,6 +74,19 @@ impl Pager {
         Ok(true)
     }
 
+    /// Merges at most `limit` pages that have got half of the deltas that a page may have. Returns whether there are more.
+    ///
+    /// # Errors
+    /// As [`Pager::consolidate`].
+    pub fn merge_ripe(&self, limit: usize) -> Result<bool, Error> {
+        for _ in 0..limit {
+            let Some(page) = self.ripe_pages.lock().pop() else { return Ok(false) };
+            // If somebody is at work on it, it ripens again or is merged by its writer.
+            self.consolidate(page)?;
+        }
+        Ok(true)
+    }
+
     /// Merges pages that have had deltas for the longest time, at most `limit` of them; only while deltas take more than
     /// half of their memory, unless there is time to merge them `all`. Returns whether there is more to do.
     ///

@@ -1,6 +1,6 @@
 //! Pages that wait for something, each once.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use crate::PageId;
 
@@ -8,13 +8,19 @@ use crate::PageId;
 #[derive(Debug, Default)]
 pub(crate) struct PageQueue {
     order: VecDeque<PageId>,
-    waiting: HashSet<PageId>,
+    /// One bit a page: whether it is in `order`.
+    waiting: Vec<u64>,
 }
 
 impl PageQueue {
     /// Adds a page at the end, unless it is waiting already.
     pub(crate) fn push(&mut self, page: PageId) {
-        if self.waiting.insert(page) {
+        let (word, bit) = (page.0 as usize / 64, 1 << (page.0 % 64));
+        if self.waiting.len() <= word {
+            self.waiting.resize((word + 1).next_power_of_two(), 0);
+        }
+        if self.waiting[word] & bit == 0 {
+            self.waiting[word] |= bit;
             self.order.push_back(page);
         }
     }
@@ -22,7 +28,7 @@ impl PageQueue {
     /// The page that has waited for the longest time.
     pub(crate) fn pop(&mut self) -> Option<PageId> {
         let page = self.order.pop_front()?;
-        self.waiting.remove(&page);
+        self.waiting[page.0 as usize / 64] &= !(1 << (page.0 % 64));
         Some(page)
     }
 }

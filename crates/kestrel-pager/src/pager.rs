@@ -88,7 +88,9 @@ pub struct Pager {
     pub(crate) retired: Mutex<Retired>,
     pub(crate) dirty: Mutex<DirtyPages>,
     pub(crate) hand: Mutex<crate::evict::ClockHand>,
+    /// Pages with deltas, and those with so many that they had better be merged soon.
     pub(crate) delta_pages: Mutex<PageQueue>,
+    pub(crate) ripe_pages: Mutex<PageQueue>,
     // Atomic.
     pub(crate) private_frames: AtomicUsize,
     pub(crate) loads: AtomicU64,
@@ -139,6 +141,7 @@ impl Pager {
             dirty: Mutex::default(),
             hand: Mutex::default(),
             delta_pages: Mutex::default(),
+            ripe_pages: Mutex::default(),
             private_frames: AtomicUsize::new(0),
             loads: AtomicU64::new(0),
             writes: AtomicU64::new(0),

@@ -12,6 +12,9 @@ use crate::prune::Superseded;
 use crate::version::{Kind, OwnedVersion};
 use crate::{Location, OwnedFrame, PageId, Pager, Timestamp, TreeId};
 
+/// With so many deltas a page is merged in the background, before a writer has to.
+const RIPE: usize = crate::MAX_DELTAS / 2;
+
 /// What happens to one page.
 #[derive(Debug)]
 pub enum Change {
@@ -130,7 +133,7 @@ impl Pager {
     fn publish_delta(&self, mut delta: OwnedVersion, ts: Timestamp, guard: &Guard) {
         let page = delta.page();
         let link = self.link(page);
-        let first = {
+        let deltas = {
             let _stripe = self.stripe(page);
             let Word::Version(head) = self.versioned(page, guard) else {
                 unreachable!("a delta over {page}, which does not exist")
@@ -148,10 +151,12 @@ impl Pager {
             delta.version().next.store(Word::Version(head));
             link.store(delta.publish(guard));
             chain::debug_check(link, page, guard);
-            head.deltas == 0
+            head.deltas as usize + 1
         };
-        if first {
-            self.delta_pages.lock().push(page);
+        match deltas {
+            1 => self.delta_pages.lock().push(page),
+            RIPE => self.ripe_pages.lock().push(page),
+            _ => {}
         }
     }
 

@@ -101,7 +101,7 @@ impl Background {
         self.keeper.stop();
         let mut workers = self.workers.lock();
         for worker in workers.drain(..) {
-            // It panicked, which has been printed; there is nothing to add.
+            // If it panicked, that was noted.
             let _ = worker.join();
         }
     }
@@ -186,6 +186,7 @@ impl Signal {
         idle_interval: Option<Duration>,
         mut work: impl FnMut() -> Result<bool, kestrel_txn::Error>,
     ) {
+        let _note = NotePanic(self);
         while !self.is_stopped() {
             self.wait(idle_interval, || self.raised.load(Ordering::Relaxed));
             self.wait(Some(interval), || false);
@@ -213,6 +214,19 @@ impl Signal {
     }
 }
 
+/// Dropped by a panic, it leaves the error that nobody else could.
+struct NotePanic<'a>(&'a Signal);
+
+impl Drop for NotePanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let message =
+                "a background thread panicked, which is a bug; close the database and open it again";
+            *self.0.error.lock() = Some(Error::new(crate::ErrorKind::Other, message));
+        }
+    }
+}
+
 impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signal")
@@ -220,5 +234,116 @@ impl fmt::Debug for Signal {
             .field("stopped", &self.stopped)
             .field("error", &self.error)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+
+    const SHORT: Duration = Duration::from_millis(1);
+
+    /// Runs a worker beside `meanwhile`, then stops it; how often it worked.
+    fn with_worker(
+        idle_interval: Option<Duration>,
+        work: impl Fn(u64) -> Result<bool, kestrel_txn::Error> + Sync,
+        meanwhile: impl FnOnce(&Signal, &AtomicU64),
+    ) -> u64 {
+        let (signal, passes) = (Signal::default(), AtomicU64::new(0));
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                signal.serve(SHORT, idle_interval, || work(passes.fetch_add(1, Ordering::SeqCst)));
+            });
+            meanwhile(&signal, &passes);
+            signal.stop();
+            // A panic of the worker is what some tests are about.
+            let _ = worker.join();
+        });
+        passes.into_inner()
+    }
+
+    fn until(done: impl Fn() -> bool) {
+        let clock = SystemClock::new();
+        while !done() {
+            assert!(clock.now() < Duration::from_secs(20), "it takes too long");
+            thread::sleep(SHORT);
+        }
+    }
+
+    fn some_error() -> kestrel_txn::Error {
+        let storage = Arc::new(kestrel_io::MemoryStorage::new());
+        let options = kestrel_txn::EngineOptions { create: false, ..Default::default() };
+        Engine::open(storage, &options).unwrap_err()
+    }
+
+    #[test]
+    fn every_signal_is_followed_by_work() {
+        let passes = with_worker(
+            None,
+            |_| Ok(false),
+            |signal, passes| {
+                for _ in 0..20 {
+                    let before = passes.load(Ordering::SeqCst);
+                    signal.raise();
+                    until(|| passes.load(Ordering::SeqCst) > before);
+                }
+            },
+        );
+        assert!(passes >= 20);
+        assert_eq!(
+            with_worker(None, |_| Ok(false), |_, _| thread::sleep(20 * SHORT)),
+            0,
+            "nothing was to do"
+        );
+    }
+
+    #[test]
+    fn work_goes_on_while_there_is_more_and_now_and_then_unasked() {
+        let all = |passes: &AtomicU64| until(|| passes.load(Ordering::SeqCst) >= 50);
+        with_worker(
+            None,
+            |pass| Ok(pass < 49),
+            |signal, passes| {
+                signal.raise();
+                all(passes);
+            },
+        );
+        with_worker(Some(SHORT), |_| Ok(false), |_, passes| all(passes));
+    }
+
+    #[test]
+    fn errors_stay_until_the_work_succeeds() {
+        with_worker(
+            None,
+            |pass| if pass < 2 { Err(some_error()) } else { Ok(false) },
+            |signal, passes| {
+                assert!(signal.error().is_none());
+                signal.raise();
+                until(|| signal.error().is_some());
+                assert_eq!(signal.error().map(|error| error.kind()), Some(crate::ErrorKind::NotFound));
+                until(|| passes.load(Ordering::SeqCst) >= 3);
+                until(|| signal.error().is_none());
+            },
+        );
+    }
+
+    #[test]
+    fn a_panic_is_noted() {
+        with_worker(
+            None,
+            |_| panic!("on purpose"),
+            |signal, _| {
+                signal.raise();
+                until(|| signal.error().is_some());
+            },
+        );
+    }
+
+    #[test]
+    fn stopping_does_not_wait_for_a_rest() {
+        let clock = SystemClock::new();
+        with_worker(Some(Duration::from_secs(60)), |_| Ok(false), |_, _| thread::sleep(SHORT));
+        assert!(clock.now() < Duration::from_secs(20));
     }
 }

@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a failure fails the test")]
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use kestrel_io::CrashStorage;
 use kestreldb::{Database, Durability, Error, ErrorKind, Isolation, ReadTxn, Tree};
 
 /// How long the open-ended tests run.
@@ -395,4 +397,68 @@ fn closing_under_load_loses_nothing_acknowledged() {
         (acknowledged..=acknowledged + 3).contains(&stored),
         "{acknowledged} acknowledged, {stored} stored"
     );
+}
+
+/// The power fails while several threads write and the background is at work. Of each thread's commits, made one after the
+/// other in two trees at once, the first so many are there, and at least those that waited for the disk.
+#[test]
+fn a_power_failure_under_load_leaves_a_prefix_of_every_writer() {
+    const WRITERS: u64 = 3;
+    for seed in 0..12_u64 {
+        let storage = CrashStorage::new();
+        let db = Database::builder()
+            .memory_budget(1 << 20)
+            .log_segment_size(64 << 10)
+            .checkpoint_log_bytes(256 << 10)
+            .open_with_storage(Arc::new(storage.clone()))
+            .unwrap();
+        let trees = [db.tree("one").unwrap(), db.tree("two").unwrap()];
+        storage.stop_at(storage.operations().total() + 20 + seed * 60);
+        let durable: Vec<u64> = thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS)
+                .map(|writer| {
+                    let (db, trees) = (&db, &trees);
+                    scope.spawn(move || {
+                        let mut durable = 0;
+                        for n in 0_u64.. {
+                            let waits = n % 4 == writer;
+                            let durability = if waits { Durability::Immediate } else { Durability::Eventual };
+                            let stored = db.write_with(db.write_options().durability(durability), |tx| {
+                                let key = [writer, n].map(u64::to_be_bytes).concat();
+                                tx.put(&trees[0], &key, vec![n as u8; 100])?;
+                                tx.put(&trees[1], &key, vec![n as u8; (n % 7 * 300) as usize])
+                            });
+                            match stored {
+                                Ok(()) if waits => durable = n + 1,
+                                Ok(()) => {}
+                                Err(_) => break,
+                            }
+                        }
+                        durable
+                    })
+                })
+                .collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        assert!(!storage.has_power());
+        let left = storage.crash(seed);
+        drop((trees, db));
+        let db = Database::open_with_storage(Arc::new(left)).unwrap();
+        let snapshot = db.begin_read().unwrap();
+        let trees = ["one", "two"].map(|name| snapshot.existing_tree(name).unwrap().unwrap());
+        for (writer, durable) in (0..WRITERS).zip(durable) {
+            let [one, two] = trees.each_ref().map(|tree| {
+                let entries = snapshot.prefix(tree, writer.to_be_bytes()).unwrap();
+                entries.map(|entry| number(&entry.unwrap().0[8..])).collect::<Vec<u64>>()
+            });
+            assert_eq!(one, two, "seed {seed}: both trees or none");
+            assert!(one.iter().copied().eq(0..one.len() as u64), "seed {seed}: a hole in {one:?}");
+            assert!(
+                one.len() as u64 >= durable,
+                "seed {seed}: {durable} were durable, {} are left",
+                one.len()
+            );
+        }
+        assert!(db.verify().unwrap().damages.is_empty());
+    }
 }

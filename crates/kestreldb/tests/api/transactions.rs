@@ -185,6 +185,26 @@ fn savepoints_take_back_what_came_after_them() {
     assert_eq!(tree.len().unwrap(), 3);
 }
 
+/// What a savepoint keeps must not hold the pages it came from: there are more of them than memory has room for.
+#[test]
+fn a_savepoint_before_changes_everywhere_leaves_memory_to_work_with() {
+    let db = Database::builder().memory_budget(512 << 10).in_memory().unwrap();
+    let tree = db.tree("t").unwrap();
+    tree.append((0..3_000_u32).map(|n| (n.to_be_bytes(), [n as u8; 300]))).unwrap();
+    let tx = db.begin_write().unwrap();
+    let savepoint = tx.savepoint().unwrap();
+    for n in (0..3_000_u32).step_by(20) {
+        assert!(tx.delete(&tree, n.to_be_bytes()).unwrap());
+    }
+    assert_eq!(tx.range(&tree, ..).unwrap().map(Result::unwrap).count(), 2_850);
+    tx.rollback_to(savepoint).unwrap();
+    for (n, entry) in (0_u32..).zip(tx.range(&tree, ..).unwrap()) {
+        assert_eq!(entry.unwrap().1, [n as u8; 300]);
+    }
+    tx.commit().unwrap();
+    assert_eq!(tree.len().unwrap(), 3_000);
+}
+
 #[test]
 fn nested_parts_fail_alone() {
     let db = database();

@@ -13,7 +13,7 @@ pub(crate) struct Both<'a> {
     pub(crate) tx: &'a WriteTxn,
     pub(crate) state: State,
     pub(crate) limit: usize,
-    /// Bytes of keys and values written so far.
+    /// Bytes of keys and values written so far, and of those that savepoints may have to bring back.
     pub(crate) written: u64,
     pub(crate) savepoints: Vec<(Savepoint, State)>,
 }
@@ -56,6 +56,7 @@ impl Both<'_> {
             }
             Change::Rename(from, to) => self.rename(&name(from), &name(to)),
             Change::Savepoint => {
+                self.written += self.state.bytes();
                 let savepoint = self.tx.savepoint()?;
                 self.savepoints.push((savepoint, self.state.clone()));
                 Ok(())
@@ -214,23 +215,21 @@ impl Both<'_> {
     ) -> Result<(), Failure> {
         let value: Arc<[u8]> = value.bytes().into();
         let limit = self.limit;
-        let mut written = 0;
+        let keys: Vec<u16> = keys.collect();
+        self.written += keys.len() as u64 * (value.len() as u64 + 20);
         let tx = self.tx;
         let (tree, entries) = self.trees(tree)?;
         for n in keys {
             let key = KeySpec::Shared(n).bytes(limit);
-            written += (key.len() + value.len()) as u64;
             entries.insert(key.clone(), Arc::clone(&value));
             tx.put(&tree, key, &value)?;
         }
-        self.written += written;
         Ok(())
     }
 
     fn append(&mut self, tree: usize, count: u16, value: ValueSpec) -> Result<(), Failure> {
         let value: Arc<[u8]> = value.bytes().into();
         let limit = self.limit;
-        self.written += u64::from(count) * (value.len() as u64 + 20);
         let tx = self.tx;
         let (tree, entries) = self.trees(tree)?;
         // Behind whatever is there, unless that is as long as a key can be.
@@ -239,9 +238,11 @@ impl Both<'_> {
             return Ok(());
         }
         let keys: Vec<Vec<u8>> = (0..count).map(|n| [&last[..], &n.to_be_bytes()].concat()).collect();
-        let appended = tx.append(&tree, keys.iter().map(|key| (key, &value)))?;
+        let written = keys.iter().map(|key| (key.len() + value.len()) as u64).sum::<u64>();
+        let appended = tx.append(&tree, keys.iter().map(|key| (key, &value)));
         entries.extend(keys.into_iter().map(|key| (key, Arc::clone(&value))));
-        same(appended, u64::from(count), "appended")
+        self.written += written;
+        same(appended?, u64::from(count), "appended")
     }
 
     fn rename(&mut self, from: &str, to: &str) -> Result<(), Failure> {

@@ -19,7 +19,7 @@ use machine::Machine;
 use steps::{Setup, Step};
 
 /// Enough for a normal run; the environment asks for more.
-const CASES: u32 = 150;
+const CASES: u32 = 300;
 
 fn config() -> ProptestConfig {
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());

@@ -23,6 +23,12 @@ impl State {
         Arc::make_mut(self.trees.entry(name.to_owned()).or_default())
     }
 
+    /// Bytes of all keys and values.
+    pub(crate) fn bytes(&self) -> u64 {
+        let entries = self.trees.values().flat_map(|entries| entries.iter());
+        entries.map(|(key, value)| (key.len() + value.len()) as u64).sum()
+    }
+
     /// What a snapshot shows, as a state.
     pub(crate) fn of(snapshot: &ReadTxn) -> Result<State, Failure> {
         let mut state = State::default();
