@@ -15,6 +15,7 @@ use crate::catalogue::{Catalogue, TreeChanges, TreeInfo};
 use crate::operation::Operation;
 use crate::overlay::Overlay;
 use crate::page::{LeafView, ReadError};
+use crate::restarts::Restarts;
 use crate::undo::OldValue;
 use crate::{Error, ErrorKind, Value, record};
 
@@ -134,7 +135,9 @@ impl Draft {
 
     pub(crate) fn get(&mut self, tree: TreeId, key: &[u8]) -> Result<Option<Value>, Error> {
         let root = self.root(tree)?;
+        let mut restarts = Restarts::default();
         loop {
+            restarts.another()?;
             let missing = match find(&self.overlay, root, key) {
                 Ok(None) => return Ok(None),
                 Ok(Some((page, found))) => match &found.cell {
@@ -155,7 +158,9 @@ impl Draft {
     /// What a key holds, for a savepoint: copied, so that no page is held, or referred to.
     pub(crate) fn get_old(&mut self, tree: TreeId, key: &[u8]) -> Result<Option<OldValue>, Error> {
         let root = self.root(tree)?;
+        let mut restarts = Restarts::default();
         loop {
+            restarts.another()?;
             let missing = match find(&self.overlay, root, key) {
                 Ok(found) => {
                     return Ok(found.map(|(page, found)| match found.resolve(&page) {
@@ -172,7 +177,9 @@ impl Draft {
 
     pub(crate) fn contains(&mut self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
         let root = self.root(tree)?;
+        let mut restarts = Restarts::default();
         loop {
+            restarts.another()?;
             match find(&self.overlay, root, key) {
                 Ok(found) => return Ok(found.is_some()),
                 Err(ReadError::NotResident(page)) => self.overlay.make_resident(page)?,
@@ -184,7 +191,9 @@ impl Draft {
     /// The leaf that a cursor asks for.
     pub(crate) fn leaf(&mut self, tree: TreeId, seek: Seek<'_>) -> Result<LeafView, Error> {
         let root = self.root(tree)?;
+        let mut restarts = Restarts::default();
         loop {
+            restarts.another()?;
             let missing = match leaf_for(&self.overlay, root, seek) {
                 Ok((_, page)) => return LeafView::new(&page),
                 Err(ReadError::NotResident(page)) => page,

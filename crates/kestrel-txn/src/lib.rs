@@ -44,6 +44,7 @@ mod page;
 mod read_txn;
 mod record;
 mod recovery;
+mod restarts;
 mod undo;
 mod value;
 mod verify;

@@ -20,6 +20,7 @@ use kestrel_pager::{
 };
 
 use crate::page::{Page, ReadError};
+use crate::restarts::Restarts;
 use crate::{Error, ErrorKind};
 
 /// Bytes of a delta besides its operations.
@@ -101,7 +102,9 @@ impl Overlay {
 
     /// A published page, loaded if need be.
     fn pin(&self, id: PageId) -> Result<PinnedPage, ReadError> {
+        let mut restarts = Restarts::default();
         loop {
+            restarts.another()?;
             match self.pager.read(id, self.at) {
                 Ok(page) => return Ok(page),
                 Err(Fault::NotResident(page)) => self.pager.load(page, self.at).map_err(Error::from)?,

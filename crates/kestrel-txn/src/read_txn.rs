@@ -11,6 +11,7 @@ use crate::core::{Core, SharedLock};
 use crate::cursor::{Cursor, Source};
 use crate::draft::tree_not_found;
 use crate::page::{LeafView, ReadError, SnapshotPages};
+use crate::restarts::Restarts;
 use crate::{Error, Value};
 
 /// A snapshot of the whole database. Takes no lock, never waits for writers, never fails because of them.
@@ -89,7 +90,9 @@ impl ReadTxn {
     /// There is no such tree, or a page cannot be read.
     pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Value>, Error> {
         let root = self.root(tree)?;
+        let mut restarts = Restarts::default();
         loop {
+            restarts.another()?;
             let missing = match self.find_resident(root, key)? {
                 Ok(found) => return Ok(found),
                 Err(Absent::Page(page)) => page,
@@ -120,7 +123,9 @@ impl ReadTxn {
     /// There is no such tree, or a page cannot be read.
     pub fn contains(&self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
         let root = self.root(tree)?;
+        let mut restarts = Restarts::default();
         loop {
+            restarts.another()?;
             let found = find(&self.pages(), root, key).map(|found| found.is_some());
             match found {
                 Ok(found) => return Ok(found),
@@ -149,7 +154,9 @@ impl ReadTxn {
 
     pub(crate) fn leaf(&self, tree: TreeId, seek: Seek<'_>) -> Result<LeafView, Error> {
         let root = self.root(tree)?;
+        let mut restarts = Restarts::default();
         loop {
+            restarts.another()?;
             let leaf = match leaf_for(&self.pages(), root, seek) {
                 Ok((_, page)) => Ok(LeafView::new(&page)?),
                 Err(ReadError::NotResident(page)) => Err(page),
