@@ -92,6 +92,10 @@ impl Pager {
         let live = self.snapshots.live_set();
         let entries = self.retired.lock().take(&live, limit);
         let full = entries.len() == limit;
+        if entries.is_empty() {
+            // What was cut off before becomes free when the epoch moves on, for which somebody has to move.
+            epoch::pin().flush();
+        }
         let mut freed = Vec::new();
         let mut kept = Vec::new();
         for chunk in entries.chunks(32) {

@@ -181,9 +181,14 @@ fn a_bulk_load_leaves_no_notes_behind() {
     }
     txn.commit(Durability::Immediate).unwrap();
     engine.checkpoint().unwrap();
-    while engine.maintain().unwrap() {}
-    let statistics = engine.statistics();
-    assert!(statistics.stub_bytes < statistics.pages * 8, "{statistics:?}");
+    // Memory comes back when the last thread that may be looking has moved on; other tests' threads count too.
+    let left = (0..10_000).map(|_| {
+        engine.maintain().unwrap();
+        std::thread::yield_now();
+        engine.statistics()
+    });
+    let mut left = left.skip_while(|statistics| statistics.stub_bytes >= statistics.pages * 8);
+    assert!(left.next().is_some(), "{:?}", engine.statistics());
 }
 
 #[test]
