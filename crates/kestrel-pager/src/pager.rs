@@ -260,15 +260,20 @@ impl Pager {
     /// # Errors
     /// All frames are held, or evicting failed.
     pub fn take_frame(&self, page: PageId, tree: TreeId) -> Result<OwnedFrame, Error> {
-        // Yields, not time: about as long as some threads that are in each other's way need.
+        // Yields, not time: about as long as some threads that are in each other's way need. After a failed write too: what
+        // was let go before can still become free.
         const PATIENCE: usize = if cfg!(miri) { 200 } else { 50_000 };
+        let mut failed = None;
         for attempt in 0..PATIENCE {
             if let Some(frame) = self.pool.take_frame(page, tree) {
                 return Ok(frame);
             }
             debug_assert!(!epoch::is_pinned(), "a frame is waited for under a pin");
             if attempt % 64 < 2 {
-                self.evict((self.frames() / 32).clamp(1, 64))?;
+                match self.evict((self.frames() / 32).clamp(1, 64)) {
+                    Ok(_) => failed = None,
+                    Err(error) => failed = Some(error),
+                }
                 self.prune(256);
             }
             // What was evicted becomes free when the epoch has moved on twice.
@@ -277,7 +282,7 @@ impl Pager {
                 std::thread::yield_now();
             }
         }
-        Err(Error::BudgetExhausted { needed: self.store.page_size().into(), what: "pages" })
+        Err(failed.unwrap_or(Error::BudgetExhausted { needed: self.store.page_size().into(), what: "pages" }))
     }
 
     /// A delta for a page, to be published. `cost` is its share in the bound of the page's bytes.

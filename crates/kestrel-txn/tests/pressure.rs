@@ -137,7 +137,8 @@ fn replaced_large_values_do_not_fill_the_disk() {
         }
         while engine.maintain().unwrap() {}
     }
-    assert!(engine.statistics().data_file_bytes < 64 << 20, "{:?}", engine.statistics());
+    // Every checkpoint frees what has come together since the last, at most some dozens of values.
+    assert!(engine.statistics().data_file_bytes < 128 << 20, "{:?}", engine.statistics());
 }
 
 #[test]
