@@ -74,7 +74,7 @@ impl Pager {
         Ok(true)
     }
 
-    /// Merges at most `limit` pages that have got half of the deltas that a page may have. Returns whether there are more.
+    /// Merges at most `limit` pages that have got more than one delta. Returns whether there are more.
     ///
     /// # Errors
     /// As [`Pager::consolidate`].

@@ -12,8 +12,9 @@ use crate::prune::Superseded;
 use crate::version::{Kind, OwnedVersion};
 use crate::{Location, OwnedFrame, PageId, Pager, Timestamp, TreeId};
 
-/// With so many deltas a page is merged in the background, before a writer has to.
-const RIPE: usize = crate::MAX_DELTAS / 2;
+/// With so many deltas a page is merged in the background, before a writer has to: every delta is one more place that is
+/// not in the processor's cache, for readers and writers alike.
+const RIPE: usize = 2;
 
 /// What happens to one page.
 #[derive(Debug)]
