@@ -302,6 +302,11 @@ impl Pager {
         self.pool.note_private_deltas(more, fewer);
     }
 
+    /// Makes the system give memory to some frames that writers will want soon.
+    pub fn warm_frames(&self) {
+        self.pool.warm();
+    }
+
     /// Whether frames are so few that it is time to [evict](Pager::evict).
     #[must_use]
     pub fn is_short_of_frames(&self) -> bool {

@@ -35,6 +35,8 @@ pub(crate) struct Pool {
     free: Mutex<Vec<u32>>,
     // Atomic.
     free_count: AtomicUsize,
+    /// Frames from this number on were never used, so the system has not given them memory yet.
+    untouched_from: AtomicUsize,
     owners: Box<[AtomicU32]>,
     delta_bytes: AtomicUsize,
     stub_bytes: AtomicUsize,
@@ -62,6 +64,7 @@ impl Pool {
             // Popped from the end: low frames first, so that an arena larger than the data stays untouched.
             free: Mutex::new((0..count).rev().collect()),
             free_count: AtomicUsize::new(frames),
+            untouched_from: AtomicUsize::new(0),
             owners: (0..frames).map(|_| AtomicU32::new(0)).collect(),
             delta_bytes: AtomicUsize::new(0),
             stub_bytes: AtomicUsize::new(0),
@@ -151,12 +154,29 @@ impl Pool {
             self.free_count.store(free.len(), Ordering::Relaxed);
             number
         };
+        self.untouched_from.fetch_max(number as usize + 1, Ordering::Relaxed);
         let mut header = Header::new(Kind::Image, page, tree, Timestamp(0), self);
         header.frame = number;
         let pointer = self.arena.frame(number).cast::<Header>();
         // SAFETY: a frame off the free list belongs to nobody else; it is aligned to 4 KiB and larger than a header.
         unsafe { pointer.write(header) };
         Some(OwnedFrame(pointer))
+    }
+
+    /// Uses some frames for the first time, if few are left that were used before. A first use costs the system more than
+    /// all else that a writer does with a page, so somebody who has time had better do it.
+    pub(crate) fn warm(self: &Arc<Pool>) {
+        const RESERVE: usize = 4096;
+        const STEP: usize = 1024;
+        let untouched = self.frames() - self.untouched_from.load(Ordering::Relaxed).min(self.frames());
+        let free = self.free_frames();
+        let warm = free.saturating_sub(untouched);
+        // Not where frames are so few that somebody may miss those taken here.
+        if warm < RESERVE && untouched >= STEP && free >= 4 * (RESERVE + STEP) {
+            let taken: Vec<_> =
+                (0..warm + STEP).map_while(|_| self.take_frame(PageId(0), TreeId(0))).collect();
+            drop(taken);
+        }
     }
 
     /// Called with the last count of an image gone.

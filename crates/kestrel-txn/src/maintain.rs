@@ -31,6 +31,7 @@ impl Core {
             self.pager.evict(64)?;
             more |= self.pager.is_short_of_frames();
         }
+        self.pager.warm_frames();
         more |= self.pager.merge_ripe(RELIEVED)?;
         more |= self.pager.relieve_deltas(RELIEVED, false)?;
         more |= self.merge_thinned()?;
