@@ -10,7 +10,7 @@
 #![allow(unsafe_code)]
 
 use crossbeam_epoch::Guard;
-use parking_lot::MutexGuard;
+use kestrel_check::sync::MutexGuard;
 
 use crate::link::{Link, Word};
 use crate::store::Location;

@@ -4,7 +4,7 @@
 //! stripe lock, written without any lock, and the place is noted under the lock again, if the image still is there.
 //! Then its link is replaced: by the raw location where invariant 2 of the [`Pager`] allows that, else by a stub.
 
-use std::sync::atomic::Ordering;
+use kestrel_check::sync::atomic::Ordering;
 
 use crossbeam_epoch::{self as epoch, Guard};
 

@@ -6,8 +6,8 @@
 
 #![allow(unsafe_code)]
 
+use kestrel_check::sync::atomic::{AtomicPtr, Ordering};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crossbeam_epoch::Guard;
 

@@ -6,7 +6,7 @@
 //! 4. Under the stripe lock, if the chain still has the same, put the image in its place; it takes over the live claim.
 //!    Otherwise start over.
 
-use std::sync::atomic::Ordering;
+use kestrel_check::sync::atomic::Ordering;
 
 use crossbeam_epoch::{self as epoch, Guard};
 

@@ -9,12 +9,12 @@
 
 #![allow(unsafe_code)]
 
+use kestrel_check::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_epoch as epoch;
 use crossbeam_utils::CachePadded;
-use parking_lot::Mutex;
+use kestrel_check::sync::Mutex;
 
 use crate::chain::Stripe;
 use crate::dirty::DirtyPages;
@@ -279,7 +279,7 @@ impl Pager {
             // What was evicted becomes free when the epoch has moved on twice.
             epoch::pin().flush();
             if attempt > 4 {
-                std::thread::yield_now();
+                kestrel_check::sync::yield_now();
             }
         }
         Err(failed.unwrap_or(Error::BudgetExhausted { needed: self.store.page_size().into(), what: "pages" }))

@@ -7,13 +7,13 @@
 
 #![allow(unsafe_code)]
 
+use kestrel_check::sync::atomic::{AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 
 use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
-use parking_lot::Mutex;
+use kestrel_check::sync::Mutex;
 
 use crate::arena::Arena;
 use crate::link::Word;

@@ -1,6 +1,6 @@
 //! Pages and large values of a transaction that nobody else knows yet.
 
-use std::sync::atomic::Ordering;
+use kestrel_check::sync::atomic::Ordering;
 
 use crossbeam_epoch as epoch;
 

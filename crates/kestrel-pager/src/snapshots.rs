@@ -13,9 +13,9 @@
 //! later. Hence nothing that lies wholly below V and contains no slot's value can be asked for any more, and a
 //! [`LiveSet`] stays a safe bound however old it gets.
 
+use kestrel_check::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 
 use crossbeam_utils::CachePadded;
 

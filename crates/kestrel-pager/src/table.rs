@@ -5,9 +5,9 @@
 
 #![allow(unsafe_code)]
 
+use kestrel_check::sync::atomic::{AtomicPtr, Ordering};
 use std::alloc::Layout;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, Ordering};
 
 use crate::PageId;
 use crate::link::Link;

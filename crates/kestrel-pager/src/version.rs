@@ -15,12 +15,12 @@
 
 #![allow(unsafe_code)]
 
+use kestrel_check::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crossbeam_epoch::Guard;
 

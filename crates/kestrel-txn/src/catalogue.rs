@@ -1,12 +1,12 @@
 //! The catalogue: which trees there are, what they are called, and how many entries they have, at every timestamp that a
 //! snapshot may ask for. It lives in memory; checkpoints store its state, the log the operations that change it.
 
+use kestrel_check::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use kestrel_check::sync::{Mutex, RwLock};
 use kestrel_pager::{LiveSet, PageId, Timestamp, TreeId};
-use parking_lot::{Mutex, RwLock};
 
 use crate::operation::Reader;
 use crate::{Error, record};

@@ -1,6 +1,6 @@
 //! Checkpoints: what they hold besides pages, and when the log may forget.
 
-use std::sync::atomic::Ordering;
+use kestrel_check::sync::atomic::Ordering;
 
 use kestrel_pager::CheckpointState;
 use kestrel_wal::Lsn;

@@ -1,7 +1,7 @@
 //! Committing: validate, take a timestamp, append the record, publish; then make it durable and visible.
 
+use kestrel_check::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use kestrel_pager::{Change, Timestamp, TreeId};
 

@@ -1,13 +1,13 @@
 //! What all handles of one open database share.
 
+use kestrel_check::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use kestrel_check::sync::Mutex;
 use kestrel_io::StorageLock;
 use kestrel_pager::{Pager, Snapshots, TreeId};
 use kestrel_wal::{Lsn, Wal};
-use parking_lot::Mutex;
 
 use crate::catalogue::Catalogue;
 use crate::visibility::Visibility;

@@ -1,7 +1,7 @@
 //! The engine: one open database.
 
+use kestrel_check::sync::atomic::Ordering;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use kestrel_io::Storage;
 
@@ -150,7 +150,7 @@ impl Engine {
         let core = &*self.core;
         let (pager, log) = (core.pager.statistics(), core.wal.stats());
         let live = core.snapshots().live_set();
-        let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+        let count = |counter: &kestrel_check::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         Statistics {
             commits: count(&core.counters.commits),
             conflicts: count(&core.counters.conflicts),

@@ -1,6 +1,6 @@
 //! Background work, in bounded steps that any thread may do.
 
-use std::sync::atomic::Ordering;
+use kestrel_check::sync::atomic::Ordering;
 
 use kestrel_btree::{FreeStep, free_tree_step, merge_leaf};
 

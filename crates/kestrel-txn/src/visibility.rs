@@ -3,9 +3,9 @@
 
 use std::collections::VecDeque;
 
+use kestrel_check::sync::Mutex;
 use kestrel_pager::{Snapshots, Timestamp};
 use kestrel_wal::{Lsn, Wal};
-use parking_lot::Mutex;
 
 use crate::Error;
 
@@ -60,7 +60,7 @@ impl Visibility {
             }
             match blocked {
                 Some(end) => wal.flush(end)?,
-                None => std::thread::yield_now(),
+                None => kestrel_check::sync::yield_now(),
             }
         }
     }

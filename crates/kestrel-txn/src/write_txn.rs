@@ -1,13 +1,13 @@
 //! Write transactions.
 
+use kestrel_check::sync::atomic::{AtomicU64, Ordering};
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use kestrel_btree::{BlobRef, MergedLeaf, Seek};
+use kestrel_check::sync::Mutex;
 use kestrel_pager::{Snapshot, Timestamp, TreeId};
 use kestrel_wal::Lsn;
-use parking_lot::Mutex;
 
 use crate::catalogue::TreeInfo;
 use crate::core::{Core, SharedLock};

@@ -21,8 +21,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use kestrel_check::sync::Mutex;
 use kestrel_io::{Storage, StorageFile};
-use parking_lot::Mutex;
 
 use crate::error::Error;
 use crate::format::{Layout, SEGMENT_HEADER, SegmentHeader};

@@ -16,12 +16,12 @@
 //! Locks: `state` is held for a copy and a checksum. Only an append that needs a segment nobody prepared holds it across
 //! I/O. The locks of `segments` come after it, and nobody who holds those asks for it.
 
+use kestrel_check::sync::atomic::{AtomicU64, Ordering};
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use kestrel_check::sync::{Condvar, Mutex, MutexGuard};
 use kestrel_io::{Storage, StorageFile};
-use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::buffer::{Buffer, Placement};
 use crate::cursor;

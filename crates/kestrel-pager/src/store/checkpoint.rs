@@ -11,8 +11,8 @@
 //! 5. The copies become the directory, and what only the previous checkpoint needed is released. A crash here only
 //!    forgets bookkeeping.
 
+use kestrel_check::sync::atomic::Ordering;
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use super::directory::{Chunk, page_at, position};
 use super::format::{CHUNK_SECTORS, ChunkReference, SECTOR, encode_root};

@@ -28,13 +28,13 @@ mod space;
 mod superblock;
 mod verify;
 
+use kestrel_check::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use kestrel_check::sync::{Mutex, RwLock};
 use kestrel_io::StorageFile;
-use parking_lot::{Mutex, RwLock};
 
 use crate::{Error, PageId, Timestamp, TreeId};
 

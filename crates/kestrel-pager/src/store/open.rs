@@ -1,11 +1,11 @@
 //! Creating a data file, opening one, and the superblock.
 
+use kestrel_check::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use kestrel_check::sync::{Mutex, RwLock};
 use kestrel_io::{Storage, StorageFile};
-use parking_lot::{Mutex, RwLock};
 
 use super::allocator::{Allocator, REGION_BYTES};
 use super::directory::{Chunk, Directory, page_at};

@@ -1,7 +1,7 @@
 //! Room in the file: extents for what is to be written, growth, and the end of claims.
 
+use kestrel_check::sync::atomic::Ordering;
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::Ordering;
 
 use super::allocator::{CAPACITY_MAX, REGION_BYTES};
 use super::format::SECTOR;

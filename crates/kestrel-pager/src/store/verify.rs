@@ -1,6 +1,6 @@
 //! Checks of the bookkeeping against itself.
 
-use std::sync::atomic::Ordering;
+use kestrel_check::sync::atomic::Ordering;
 
 use super::allocator::Allocator;
 use super::location::Extent;
