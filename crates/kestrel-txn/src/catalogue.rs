@@ -151,6 +151,11 @@ impl Catalogue {
         self.trees.read().get(&id).filter(|tree| tree.lives_at(at)).cloned()
     }
 
+    /// What a tree is called at a timestamp, if it exists then.
+    pub(crate) fn name(&self, id: TreeId, at: Timestamp) -> Option<String> {
+        self.get(id, at).map(|tree| tree.name_at(at).to_string())
+    }
+
     /// All trees at a timestamp, by name.
     pub(crate) fn list(&self, at: Timestamp) -> Vec<TreeInfo> {
         let trees = self.trees.read();

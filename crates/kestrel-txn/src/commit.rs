@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use kestrel_pager::{Change, Timestamp, TreeId};
 
+use crate::conflict::{Access, ConflictPlace};
 use crate::core::Core;
 use crate::draft::{Adoptable, Draft};
-use crate::key_range::{KeyRange, KeySet};
 use crate::overlay::Fit;
-use crate::window::CommitEntry;
+use crate::validation::Validation;
 use crate::write_txn::State;
 use crate::{Durability, Error, ErrorKind};
 
@@ -27,20 +27,18 @@ impl Core {
         mut state: State,
         durability: Durability,
     ) -> Result<Timestamp, Error> {
+        let began = state.snapshot.at();
         if state.journal.is_empty() {
-            // What it read may not be durable yet; the caller may act on it.
-            let at = state.snapshot.at();
             drop(state);
+            self.leave_window(began);
+            // What it read may not be durable yet; the caller may act on it.
+            let at = began;
             self.visibility.reach(at, &self.wal, self.snapshots()).map_err(|error| self.fail(error))?;
             return Ok(at);
         }
-        self.check_writable()?;
-        if state.journal.refers_to_blobs {
-            // The log is going to say that they are there.
-            self.pager.store().sync().map_err(|error| self.fail(error.into()))?;
-        }
-        let (ts, pruned) = self.publish(&mut state, durability)?;
+        let published = self.publish(&mut state, durability);
         drop(state);
+        let (ts, pruned) = published.inspect_err(|_| self.leave_window(began))?;
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
         let reached = self.visibility.reach(ts, &self.wal, self.snapshots());
         reached.map_err(|error| self.fail(error))?;
@@ -49,20 +47,33 @@ impl Core {
         Ok(ts)
     }
 
-    /// Everything that happens under the gate. Returns the timestamp, and how many pages were changed.
+    /// Everything up to the end of the gate. Returns the timestamp, and how many pages were changed; the transaction then
+    /// has left the window. After an error it has not.
     fn publish(
         self: &Arc<Self>,
         state: &mut State,
         durability: Durability,
     ) -> Result<(Timestamp, usize), Error> {
+        self.check_writable()?;
+        if state.journal.refers_to_blobs {
+            // The log is going to say that they are there.
+            self.pager.store().sync().map_err(|error| self.fail(error.into()))?;
+        }
+        let began = state.snapshot.at();
+        let mut validation = Validation::new(began);
+        if self.window.lock().is_watched() {
+            validation.written(&state.journal);
+        }
         let mut attempts = 0;
         // Of the newest draft; the transaction's own snapshot stays what validation starts from.
         let mut newer = None;
         let gate = loop {
+            // All that can be done before the gate; under it, little is left.
+            self.validate(state, &mut validation)?;
             let gate = self.gate.lock();
             self.check_open()?;
             self.check_writable()?;
-            self.validate(state)?;
+            self.validate(state, &mut validation)?;
             match state.draft.overlay.fit() {
                 Fit::Ready => break gate,
                 Fit::NotResident(page) if attempts < ATTEMPTS_OUTSIDE => {
@@ -91,33 +102,22 @@ impl Core {
         self.pager.publish(changes, ts);
         self.catalogue.apply(&trees, ts, || self.snapshots().live_set());
         self.visibility.add(ts, appended.end, durability == Durability::Immediate);
-        {
+        let (crowded, forgotten) = {
             let mut window = self.window.lock();
+            let mut crowded = false;
             if window.is_watched() {
-                let keys = state.journal.written_keys();
-                window.add(CommitEntry::new(ts, keys.into_iter(), state.journal.written_ranges()));
+                // Made already, unless the other transaction began a moment ago.
+                crowded = window.add(ts, validation.written(&state.journal));
             }
             self.snapshots().set_applied(ts);
-        }
+            (crowded, window.close(began))
+        };
         drop(gate);
-        drop(newer);
-        Ok((ts, count))
-    }
-
-    fn validate(&self, state: &State) -> Result<(), Error> {
-        let since = state.snapshot.at();
-        let window = self.window.lock();
-        if !window.has_news(since) {
-            return Ok(());
+        drop((newer, forgotten));
+        if crowded {
+            self.relieve_window();
         }
-        let written = state.journal.written_keys();
-        let read = state.reads.iter().flat_map(KeySet::points);
-        let read_ranges = state.reads.iter().flat_map(|reads| reads.ranges().to_vec());
-        let ranges: Vec<KeyRange> = state.journal.written_ranges().into_iter().chain(read_ranges).collect();
-        let points = written.iter().copied().chain(read);
-        window.validate(since, points, ranges.into_iter()).inspect_err(|_| {
-            self.counters.conflicts.fetch_add(1, Ordering::Relaxed);
-        })
+        Ok((ts, count))
     }
 
     /// Makes the draft again, over the newest state.
@@ -128,7 +128,18 @@ impl Core {
         let blobs = state.draft.overlay.take_blobs();
         let mut adoptable: Adoptable =
             blobs.into_iter().map(|(location, (page, len))| (location, (Some(page), len))).collect();
-        let replayed = state.journal.replay(&self.wal, |operation| draft.apply(operation, &mut adoptable));
+        let replayed = state.journal.replay(&self.wal, |operation| {
+            draft.apply(operation, &mut adoptable).map_err(|error| match error.kind() {
+                // Dropped since the last validation: the next one would say so, too.
+                ErrorKind::TreeNotFound => {
+                    self.count_conflict();
+                    let tree = operation.tree();
+                    let began = state.snapshot.at();
+                    state.draft.conflict_at(tree, ConflictPlace::Tree, began, Access::Written, true).into()
+                }
+                _ => error,
+            })
+        });
         // Values that went to the log whole were written again.
         for (location, (page, len)) in adoptable {
             self.pager.discard(location, Some(len));
@@ -136,11 +147,7 @@ impl Core {
                 self.pager.release_page(page);
             }
         }
-        replayed.map_err(|error| match error.kind() {
-            // The tree it wrote to was dropped; validation had no way to tell before the first look.
-            ErrorKind::TreeNotFound => Error::conflict("dropped a tree that this one used"),
-            _ => error,
-        })?;
+        replayed?;
         state.draft = draft;
         Ok(snapshot)
     }

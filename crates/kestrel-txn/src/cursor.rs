@@ -9,8 +9,9 @@ use std::sync::Arc;
 use kestrel_btree::{BlobRef, FoundCell, MergedLeaf, Seek};
 use kestrel_pager::TreeId;
 
-use crate::key_range::{KeyRange, limits, successor};
+use crate::key_range::limits;
 use crate::page::LeafView;
+use crate::scan_claim::{ScanClaim, SharedClaim};
 use crate::write_txn::Shared;
 use crate::{Error, ReadTxn, Value};
 
@@ -21,10 +22,10 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    fn leaf(&self, tree: TreeId, seek: Seek<'_>, limits: (&[u8], Option<&[u8]>)) -> Result<LeafView, Error> {
+    fn leaf(&self, tree: TreeId, seek: Seek<'_>) -> Result<LeafView, Error> {
         match self {
             Source::Read(txn) => txn.leaf(tree, seek),
-            Source::Write(txn) => txn.leaf(tree, seek, limits),
+            Source::Write(txn) => txn.leaf(tree, seek),
         }
     }
 
@@ -32,6 +33,19 @@ impl Source {
         match self {
             Source::Read(txn) => txn.read_blob(blob),
             Source::Write(txn) => txn.read_blob(blob),
+        }
+    }
+
+    /// What the cursor has seen of a range is to be noted here, if it counts.
+    fn begin_scan(
+        &self,
+        tree: TreeId,
+        low: &[u8],
+        high: Option<&[u8]>,
+    ) -> Result<Option<SharedClaim>, Error> {
+        match self {
+            Source::Read(_) => Ok(None),
+            Source::Write(txn) => txn.begin_scan(|| ScanClaim::new(tree, low, high)),
         }
     }
 
@@ -65,14 +79,22 @@ pub struct Cursor {
     front: Option<End>,
     back: Option<End>,
     done: bool,
+    /// What was returned, for the validation of the transaction.
+    claim: Option<SharedClaim>,
 }
 
 impl Cursor {
-    pub(crate) fn new(source: Source, tree: TreeId, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Cursor {
+    pub(crate) fn new(
+        source: Source,
+        tree: TreeId,
+        low: Bound<&[u8]>,
+        high: Bound<&[u8]>,
+    ) -> Result<Cursor, Error> {
         let limits = limits(low, high);
         let done = limits.is_none();
         let (low, high) = limits.unwrap_or_default();
-        Cursor { source, tree, low, high, front: None, back: None, done }
+        let claim = source.begin_scan(tree, &low, high.as_deref())?;
+        Ok(Cursor { source, tree, low, high, front: None, back: None, done, claim })
     }
 
     fn end_at(
@@ -82,7 +104,7 @@ impl Cursor {
     ) -> Result<End, Error> {
         // First, so that a change between the two is noticed.
         let generation = self.source.generation();
-        let leaf = self.source.leaf(self.tree, seek, (&self.low, self.high.as_deref()))?;
+        let leaf = self.source.leaf(self.tree, seek)?;
         let merged = MergedLeaf::new(&leaf)?;
         let index = position(&merged, &leaf);
         Ok(End { leaf, merged, index, generation })
@@ -128,6 +150,38 @@ impl Cursor {
         }
     }
 
+    /// Over a write transaction, whose leaf may be out of date at the next step, `low` follows entry by entry.
+    fn returned_from_front(&mut self, key: &[u8]) {
+        if let Source::Write(_) = self.source {
+            self.low.clear();
+            self.low.extend_from_slice(key);
+            self.low.push(0);
+        }
+        if let Some(claim) = &self.claim {
+            claim.lock().widen_front(key);
+        }
+    }
+
+    /// So does `high`.
+    fn returned_from_back(&mut self, key: &[u8]) {
+        if let Source::Write(_) = self.source {
+            let high = self.high.get_or_insert_default();
+            high.clear();
+            high.extend_from_slice(key);
+        }
+        if let Some(claim) = &self.claim {
+            claim.lock().widen_back(key);
+        }
+    }
+
+    /// The ends have met.
+    fn finish(&mut self) {
+        self.done = true;
+        if let Some(claim) = &self.claim {
+            claim.lock().widen_to_all();
+        }
+    }
+
     fn is_stale(&self, end: &Option<End>) -> bool {
         end.as_ref().is_none_or(|end| end.generation != self.source.generation())
     }
@@ -154,9 +208,7 @@ impl Cursor {
             if index < limit {
                 let item = self.item(&front, index)?;
                 front.index += 1;
-                if let Source::Write(_) = self.source {
-                    self.low = successor(&item.0);
-                }
+                self.returned_from_front(&item.0);
                 self.front = Some(front);
                 return Ok(Some(item));
             }
@@ -164,7 +216,7 @@ impl Cursor {
                 Some(fence) if self.high.as_deref().is_none_or(|high| fence < high) => {
                     self.low = fence.to_vec();
                 }
-                _ => self.done = true,
+                _ => self.finish(),
             }
         }
         Ok(None)
@@ -193,15 +245,13 @@ impl Cursor {
             if back.index > first {
                 back.index -= 1;
                 let item = self.item(&back, back.index)?;
-                if let Source::Write(_) = self.source {
-                    self.high = Some(item.0.clone());
-                }
+                self.returned_from_back(&item.0);
                 self.back = Some(back);
                 return Ok(Some(item));
             }
             let fence = back.merged.low_fence(&back.leaf);
             if fence <= self.low.as_slice() {
-                self.done = true;
+                self.finish();
             } else {
                 self.high = Some(fence.to_vec());
             }
@@ -239,19 +289,4 @@ impl std::fmt::Debug for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Cursor").field("tree", &self.tree).field("done", &self.done).finish_non_exhaustive()
     }
-}
-
-/// The part of a range that a leaf covers.
-pub(crate) fn covered(
-    tree: TreeId,
-    leaf: &LeafView,
-    limits: (&[u8], Option<&[u8]>),
-) -> Result<KeyRange, Error> {
-    let merged = MergedLeaf::new(leaf)?;
-    let low = merged.low_fence(leaf).max(limits.0).to_vec();
-    let high = match (merged.high_fence(leaf), limits.1) {
-        (Some(fence), Some(high)) => Some(fence.min(high).to_vec()),
-        (fence, high) => fence.or(high).map(<[u8]>::to_vec),
-    };
-    Ok(KeyRange { tree, low, high })
 }

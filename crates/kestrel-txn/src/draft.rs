@@ -228,6 +228,12 @@ impl Draft {
         all
     }
 
+    /// What a tree is called here, or was at a timestamp before.
+    pub(crate) fn name_of(&self, tree: TreeId, before: Timestamp) -> Option<String> {
+        let created = self.trees.created.get(&tree).map(|(_, name)| name.clone());
+        created.or_else(|| self.catalogue.name(tree, before))
+    }
+
     pub(crate) fn find_tree(&self, name: &str) -> Option<TreeId> {
         let plain =
             self.trees.created.is_empty() && self.trees.dropped.is_empty() && self.trees.renamed.is_empty();

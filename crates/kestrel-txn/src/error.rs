@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use kestrel_btree::Corruption;
 
+use crate::Conflict;
+
 /// What kind of thing went wrong; decides what a program can do about it.
 #[non_exhaustive]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -52,17 +54,19 @@ pub struct Error(Arc<Repr>);
 struct Repr {
     kind: ErrorKind,
     message: String,
+    conflict: Option<Conflict>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error with a message that says what is wrong and what to do.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Error {
-        Error(Arc::new(Repr { kind, message: message.into(), source: None }))
+        Error(Arc::new(Repr { kind, message: message.into(), conflict: None, source: None }))
     }
 
     fn wrap(kind: ErrorKind, source: impl std::error::Error + Send + Sync + 'static) -> Error {
-        Error(Arc::new(Repr { kind, message: source.to_string(), source: Some(Box::new(source)) }))
+        let message = source.to_string();
+        Error(Arc::new(Repr { kind, message, conflict: None, source: Some(Box::new(source)) }))
     }
 
     /// What kind of error it is.
@@ -75,11 +79,17 @@ impl Error {
         Error::new(ErrorKind::Closed, "the database was closed; open it again")
     }
 
-    pub(crate) fn conflict(detail: &str) -> Error {
-        Error::new(
-            ErrorKind::Conflict,
-            format!("a transaction that committed meanwhile {detail}; run the transaction again"),
-        )
+    /// What two transactions collided over, if it is a conflict.
+    #[must_use]
+    pub fn conflict(&self) -> Option<&Conflict> {
+        self.0.conflict.as_ref()
+    }
+}
+
+impl From<Conflict> for Error {
+    fn from(conflict: Conflict) -> Error {
+        let message = conflict.to_string();
+        Error(Arc::new(Repr { kind: ErrorKind::Conflict, message, conflict: Some(conflict), source: None }))
     }
 }
 

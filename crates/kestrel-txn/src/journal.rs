@@ -4,9 +4,11 @@
 use kestrel_pager::{Timestamp, TreeId};
 use kestrel_wal::{Appended, Lsn, Wal};
 
-use crate::key_range::{KeyRange, KeySet, successor};
+use crate::key_range::KeyRange;
+use crate::key_set::KeySet;
 use crate::operation::{Operation, operations};
 use crate::record::{COMMIT, FRAGMENT, RecordHeader};
+use crate::scan_claim::{existence_key, identity_key};
 use crate::{Error, record};
 
 /// See the module's description.
@@ -63,10 +65,7 @@ impl Journal {
         self.first_fragment.get_or_insert(start);
         self.last_fragment = Some(start);
         for operation in operations(&self.buffer).flatten() {
-            written(&operation, &mut |written| match written {
-                Written::Key(tree, key) => self.streamed.add(tree, key),
-                Written::Range(range) => self.streamed.add_range(range),
-            });
+            add_written(&operation, &mut self.streamed);
         }
         self.buffer.clear();
         Ok(start)
@@ -98,74 +97,34 @@ impl Journal {
         Ok(())
     }
 
-    /// The keys that were written one by one, as far as they are known that exactly. Names are keys of the catalogue.
-    pub(crate) fn written_keys(&self) -> Vec<(TreeId, &[u8])> {
-        let mut keys: Vec<(TreeId, &[u8])> = self.streamed.points().collect();
+    /// The keys and ranges that were written. Names are keys of the catalogue.
+    pub(crate) fn written(&self) -> KeySet {
+        // Not more is added than the journal's bound allows; what was streamed is bounded itself.
+        let mut written = self.streamed.clone().unbounded();
         for operation in operations(&self.buffer).flatten() {
-            if let Some(key) = written_key(&operation) {
-                keys.push(key);
-            }
+            add_written(&operation, &mut written);
         }
-        keys
-    }
-
-    /// The ranges that were written.
-    pub(crate) fn written_ranges(&self) -> Vec<KeyRange> {
-        let mut ranges = self.streamed.ranges().to_vec();
-        for operation in operations(&self.buffer).flatten() {
-            ranges.extend(written_ranges(&operation));
-        }
-        ranges
+        written
     }
 }
 
-enum Written<'a> {
-    Key(TreeId, &'a [u8]),
-    Range(KeyRange),
-}
-
-fn written(operation: &Operation<'_>, each: &mut impl FnMut(Written<'_>)) {
-    if let Some((tree, key)) = written_key(operation) {
-        each(Written::Key(tree, key));
-    }
-    for range in written_ranges(operation) {
-        each(Written::Range(range));
-    }
-}
-
-fn written_key<'a>(operation: &Operation<'a>) -> Option<(TreeId, &'a [u8])> {
+fn add_written(operation: &Operation<'_>, set: &mut KeySet) {
     match *operation {
         Operation::Put { tree, key, .. }
         | Operation::PutBlob { tree, key, .. }
-        | Operation::Delete { tree, key } => Some((tree, key)),
-        Operation::CreateTree { name, .. }
-        | Operation::RenameTree { name, .. }
-        | Operation::RestoreTree { name, .. } => Some((TreeId::CATALOGUE, name.as_bytes())),
-        Operation::DeleteRange { .. } | Operation::DropTree { .. } => None,
-    }
-}
-
-fn written_ranges(operation: &Operation<'_>) -> Vec<KeyRange> {
-    match *operation {
-        Operation::DeleteRange { tree, low, high } => {
-            vec![KeyRange { tree, low: low.to_vec(), high: high.map(<[u8]>::to_vec) }]
+        | Operation::Delete { tree, key } => set.add(tree, key),
+        Operation::DeleteRange { tree, low, high } => set.add_range(KeyRange::new(tree, low, high)),
+        // Whoever used the tree conflicts.
+        Operation::DropTree { tree } => {
+            set.add_range(KeyRange::whole(tree));
+            set.add(TreeId::CATALOGUE, &identity_key(tree));
+            set.add(TreeId::CATALOGUE, &existence_key(tree));
         }
-        // Whoever writes to a tree that is dropped conflicts.
-        Operation::DropTree { tree } => vec![KeyRange::whole(tree), identity(tree)],
-        Operation::CreateTree { tree, .. }
-        | Operation::RenameTree { tree, .. }
-        | Operation::RestoreTree { tree, .. } => vec![identity(tree)],
-        Operation::Put { .. } | Operation::PutBlob { .. } | Operation::Delete { .. } => Vec::new(),
+        Operation::CreateTree { tree, name }
+        | Operation::RenameTree { tree, name }
+        | Operation::RestoreTree { tree, name } => {
+            set.add(TreeId::CATALOGUE, name.as_bytes());
+            set.add(TreeId::CATALOGUE, &identity_key(tree));
+        }
     }
-}
-
-/// The key of the catalogue by which transactions that change a tree's name or existence meet. No name begins so.
-pub(crate) fn identity_key(tree: TreeId) -> [u8; 5] {
-    let [a, b, c, d] = tree.0.to_le_bytes();
-    [0, a, b, c, d]
-}
-
-fn identity(tree: TreeId) -> KeyRange {
-    let key = identity_key(tree);
-    KeyRange { tree: TreeId::CATALOGUE, low: key.to_vec(), high: Some(successor(&key)) }
 }

@@ -27,7 +27,10 @@
 
 mod catalogue;
 mod checkpoint;
+mod claim_set;
+mod coarsen;
 mod commit;
+mod conflict;
 mod core;
 mod cursor;
 mod draft;
@@ -35,6 +38,7 @@ mod engine;
 mod error;
 mod journal;
 mod key_range;
+mod key_set;
 mod layout;
 mod maintain;
 mod operation;
@@ -45,7 +49,9 @@ mod read_txn;
 mod record;
 mod recovery;
 mod restarts;
+mod scan_claim;
 mod undo;
+mod validation;
 mod value;
 mod verify;
 mod visibility;
@@ -53,6 +59,7 @@ mod window;
 mod write_txn;
 
 pub use catalogue::TreeInfo;
+pub use conflict::{Access, Conflict, ConflictPlace};
 pub use cursor::Cursor;
 pub use engine::{Engine, Statistics};
 pub use error::{Error, ErrorKind};

@@ -70,6 +70,20 @@ pub(crate) enum Operation<'a> {
 }
 
 impl<'a> Operation<'a> {
+    /// The tree that it changes.
+    pub(crate) fn tree(&self) -> TreeId {
+        match *self {
+            Operation::Put { tree, .. }
+            | Operation::PutBlob { tree, .. }
+            | Operation::Delete { tree, .. }
+            | Operation::DeleteRange { tree, .. }
+            | Operation::CreateTree { tree, .. }
+            | Operation::DropTree { tree }
+            | Operation::RenameTree { tree, .. }
+            | Operation::RestoreTree { tree, .. } => tree,
+        }
+    }
+
     /// Appends the operation.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let mut begin = |kind: u8, tree: TreeId, key: &[u8]| {

@@ -149,7 +149,7 @@ impl ReadTxn {
     /// There is no such tree.
     pub fn range(&self, tree: TreeId, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Result<Cursor, Error> {
         self.root(tree)?;
-        Ok(Cursor::new(Source::Read(self.clone()), tree, low, high))
+        Cursor::new(Source::Read(self.clone()), tree, low, high)
     }
 
     pub(crate) fn leaf(&self, tree: TreeId, seek: Seek<'_>) -> Result<LeafView, Error> {

@@ -1,158 +1,239 @@
 //! The conflict window: what was committed while write transactions were open.
 //!
 //! A commit is remembered only if another write transaction is open, and forgotten when none is left that began before
-//! it. A transaction conflicts with a later commit that wrote what it read or wrote. Memory is bounded: beyond the
-//! bound the oldest commits go, and transactions older than those conflict.
+//! it. Memory is bounded: beyond the bound the oldest commits are merged into one that holds fewer, wider ranges. So a
+//! long transaction meets conflicts where there are none, but only near what others wrote.
+//!
+//! Invariant: for every open transaction, each later commit is part of an entry whose timestamp is not before it.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
-use kestrel_pager::{Timestamp, TreeId};
+use kestrel_pager::Timestamp;
 
-use crate::Error;
-use crate::key_range::{KeyRange, key_hash};
+use crate::claim_set::ClaimSet;
 
-/// What one commit wrote.
-#[derive(Debug)]
-pub(crate) struct CommitEntry {
-    ts: Timestamp,
-    hashes: HashSet<u64>,
-    keys: Vec<(TreeId, Box<[u8]>)>,
-    ranges: Vec<KeyRange>,
+/// What one commit wrote, or several whose newest is this one.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) ts: Timestamp,
+    pub(crate) written: Arc<ClaimSet>,
     bytes: usize,
 }
 
-impl CommitEntry {
-    pub(crate) fn new<'k>(
-        ts: Timestamp,
-        points: impl Iterator<Item = (TreeId, &'k [u8])>,
-        ranges: Vec<KeyRange>,
-    ) -> CommitEntry {
-        let mut keys: Vec<(TreeId, Box<[u8]>)> = points.map(|(tree, key)| (tree, key.into())).collect();
-        keys.sort_unstable();
-        keys.dedup();
-        let hashes: HashSet<u64> = keys.iter().map(|(tree, key)| key_hash(*tree, key)).collect();
-        let bytes = keys.iter().map(|(_, key)| key.len() + 48).sum::<usize>() + ranges.len() * 128 + 128;
-        CommitEntry { ts, hashes, keys, ranges, bytes }
-    }
-
-    fn wrote(&self, tree: TreeId, key: &[u8]) -> bool {
-        (!self.hashes.is_empty() && self.hashes.contains(&key_hash(tree, key)))
-            || self.ranges.iter().any(|range| range.contains(tree, key))
-    }
-
-    fn wrote_in(&self, range: &KeyRange) -> bool {
-        let at =
-            self.keys.partition_point(|(tree, key)| (*tree, &**key) < (range.tree, range.low.as_slice()));
-        self.keys.get(at).is_some_and(|(tree, key)| range.contains(*tree, key))
-            || self.ranges.iter().any(|other| other.overlaps(range))
+impl Entry {
+    fn new(ts: Timestamp, written: Arc<ClaimSet>) -> Entry {
+        let bytes = written.bytes() + size_of::<Entry>();
+        Entry { ts, written, bytes }
     }
 }
 
 /// The commits that an open write transaction may conflict with.
 #[derive(Debug)]
 pub(crate) struct Window {
-    entries: VecDeque<CommitEntry>,
+    entries: VecDeque<Entry>,
     /// Open write transactions by the snapshot they began at.
     open: BTreeMap<Timestamp, usize>,
+    opened: usize,
     bytes: usize,
     limit: usize,
-    /// Transactions that began before this cannot be validated any more.
-    floor: Timestamp,
+    /// How many entries were forgotten; how often some were merged.
+    forgotten: u64,
+    merges: u64,
+    merging: bool,
+}
+
+/// The oldest entries, to be merged outside of the window's lock.
+pub(crate) struct Merge {
+    entries: Vec<Entry>,
+    room: usize,
+    forgotten: u64,
+    merges: u64,
 }
 
 impl Window {
     pub(crate) fn new(limit: usize) -> Window {
-        Window { entries: VecDeque::new(), open: BTreeMap::new(), bytes: 0, limit, floor: Timestamp(0) }
+        Window {
+            entries: VecDeque::new(),
+            open: BTreeMap::new(),
+            opened: 0,
+            bytes: 0,
+            limit,
+            forgotten: 0,
+            merges: 0,
+            merging: false,
+        }
     }
 
     /// A write transaction begins at a snapshot.
     pub(crate) fn open(&mut self, at: Timestamp) {
         *self.open.entry(at).or_default() += 1;
+        self.opened += 1;
     }
 
-    /// A write transaction that began at a snapshot has ended.
-    pub(crate) fn close(&mut self, at: Timestamp) {
+    /// A write transaction that began at a snapshot has ended. Returns what is forgotten with it, to be dropped outside
+    /// of the window's lock.
+    pub(crate) fn close(&mut self, at: Timestamp) -> Vec<Entry> {
         if let Some(count) = self.open.get_mut(&at) {
             *count -= 1;
+            self.opened -= 1;
             if *count == 0 {
                 self.open.remove(&at);
             }
         }
         let oldest = self.open.keys().next().copied().unwrap_or(Timestamp::MAX);
-        while self.entries.front().is_some_and(|entry| entry.ts <= oldest) {
-            self.forget_oldest();
-        }
+        let count = self.entries.partition_point(|entry| entry.ts <= oldest);
+        self.forgotten += count as u64;
+        self.take_oldest(count)
     }
 
-    /// Whether a commit of a transaction has to be remembered: another one is open.
+    fn take_oldest(&mut self, count: usize) -> Vec<Entry> {
+        let taken: Vec<Entry> = self.entries.drain(..count).collect();
+        self.bytes -= taken.iter().map(|entry| entry.bytes).sum::<usize>();
+        taken
+    }
+
+    /// Whether the commit of an open transaction has to be remembered: another one is open.
     pub(crate) fn is_watched(&self) -> bool {
-        self.open.values().sum::<usize>() > 1
+        self.opened > 1
     }
 
-    pub(crate) fn add(&mut self, entry: CommitEntry) {
+    /// The oldest commits since a timestamp, at most so many.
+    pub(crate) fn later(&self, since: Timestamp, most: usize) -> Vec<Entry> {
+        // Usually there is none, or one.
+        if self.entries.back().is_none_or(|entry| entry.ts <= since) {
+            return Vec::new();
+        }
+        let from = self.entries.partition_point(|entry| entry.ts <= since);
+        self.entries.range(from..).take(most).cloned().collect()
+    }
+
+    /// Remembers the newest commit. Takes constant time, but for when whoever is to merge does not keep up.
+    /// Returns whether it is time to merge.
+    pub(crate) fn add(&mut self, ts: Timestamp, written: Arc<ClaimSet>) -> bool {
+        debug_assert!(self.entries.back().is_none_or(|entry| entry.ts < ts), "commits come in order");
+        let entry = Entry::new(ts, written);
         self.bytes += entry.bytes;
         self.entries.push_back(entry);
-        while self.bytes > self.limit {
-            if let Some(oldest) = self.entries.front() {
-                self.floor = oldest.ts;
-            }
-            self.forget_oldest();
+        if self.bytes > self.limit {
+            let merge = self.oldest();
+            let merged = merge.run();
+            self.put_back(merge.entries.len(), merged);
         }
+        self.is_crowded()
     }
 
-    fn forget_oldest(&mut self) {
-        if let Some(entry) = self.entries.pop_front() {
-            self.bytes -= entry.bytes;
-        }
+    fn is_crowded(&self) -> bool {
+        self.bytes > self.limit / 4 * 3
     }
 
-    /// Whether any commit is remembered that came after a snapshot, or may have been forgotten.
-    pub(crate) fn has_news(&self, since: Timestamp) -> bool {
-        since < self.floor || self.entries.back().is_some_and(|entry| entry.ts > since)
+    /// What has to be merged, if nobody else is at it. Must be answered with [`Window::end_merge`].
+    pub(crate) fn begin_merge(&mut self) -> Option<Merge> {
+        if self.merging || !self.is_crowded() {
+            return None;
+        }
+        self.merging = true;
+        Some(self.oldest())
     }
 
-    /// Checks what a transaction that began at `since` relied on against all later commits.
-    pub(crate) fn validate<'k>(
-        &self,
-        since: Timestamp,
-        points: impl Iterator<Item = (TreeId, &'k [u8])>,
-        ranges: impl Iterator<Item = KeyRange>,
-    ) -> Result<(), Error> {
-        if since < self.floor {
-            return Err(Error::conflict("is no longer remembered, as this one took so long"));
+    /// The oldest entries, up to those that leave half of the memory to the others.
+    fn oldest(&self) -> Merge {
+        let mut left = self.bytes;
+        let too_old = |entry: &&Entry| {
+            let old = left > self.limit / 2;
+            left -= entry.bytes.min(left);
+            old
+        };
+        let entries: Vec<Entry> = self.entries.iter().take_while(too_old).cloned().collect();
+        Merge { entries, room: self.limit / 4, forgotten: self.forgotten, merges: self.merges }
+    }
+
+    /// Puts the outcome in the place of what was merged, if that is still there.
+    pub(crate) fn end_merge(&mut self, merge: &Merge, merged: Option<Entry>) {
+        self.merging = false;
+        if merge.merges != self.merges {
+            return;
         }
-        let later = self.entries.partition_point(|entry| entry.ts <= since);
-        let later: Vec<&CommitEntry> = self.entries.range(later..).collect();
-        if later.is_empty() {
-            return Ok(());
-        }
-        for (tree, key) in points {
-            if later.iter().any(|entry| entry.wrote(tree, key)) {
-                return Err(Error::conflict("changed a key that this one read or wrote"));
-            }
-        }
-        for range in ranges {
-            if later.iter().any(|entry| entry.wrote_in(&range)) {
-                return Err(Error::conflict("changed a range of keys that this one scanned or removed"));
-            }
-        }
-        Ok(())
+        let gone = usize::try_from(self.forgotten - merge.forgotten).unwrap_or(usize::MAX);
+        self.put_back(merge.entries.len().saturating_sub(gone), merged);
+    }
+
+    fn put_back(&mut self, count: usize, merged: Option<Entry>) {
+        let Some(merged) = merged.filter(|_| count > 0) else { return };
+        debug_assert!(self.entries.get(count - 1).is_some_and(|entry| entry.ts == merged.ts));
+        drop(self.take_oldest(count));
+        self.bytes += merged.bytes;
+        self.entries.push_front(merged);
+        self.merges += 1;
+    }
+}
+
+impl Merge {
+    /// Does the work.
+    pub(crate) fn run(&self) -> Option<Entry> {
+        let newest = self.entries.last()?;
+        let sets: Vec<Arc<ClaimSet>> = self.entries.iter().map(|entry| Arc::clone(&entry.written)).collect();
+        Some(Entry::new(newest.ts, Arc::new(ClaimSet::merged(&sets, self.room))))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::key_range::KeyRange;
+    use crate::key_set::KeySet;
+    use kestrel_pager::TreeId;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
 
     const TREE: TreeId = TreeId(1);
 
-    fn entry(ts: u64, key: &[u8]) -> CommitEntry {
-        CommitEntry::new(Timestamp(ts), [(TREE, key)].into_iter(), Vec::new())
+    /// Keys of one byte and ranges of them, exactly.
+    #[derive(Clone, Debug, Default)]
+    struct Model {
+        keys: BTreeSet<(u8, u8)>,
+        ranges: Vec<(u8, u8, u8)>,
     }
 
-    fn range(low: &[u8], high: &[u8]) -> KeyRange {
-        KeyRange { tree: TREE, low: low.into(), high: Some(high.into()) }
+    impl Model {
+        fn set(&self) -> ClaimSet {
+            let mut set = KeySet::new(usize::MAX);
+            for (tree, key) in &self.keys {
+                set.add(TreeId(u32::from(*tree)), &[*key]);
+            }
+            for (tree, low, high) in &self.ranges {
+                set.add_range(KeyRange::new(TreeId(u32::from(*tree)), &[*low], Some(&[*high])));
+            }
+            set.into_claims()
+        }
+
+        fn holds(&self, tree: u8, key: u8) -> bool {
+            let within = |range: &(u8, u8, u8)| range.0 == tree && range.1 <= key && key < range.2;
+            self.keys.contains(&(tree, key)) || self.ranges.iter().any(within)
+        }
+
+        fn meets(&self, other: &Model) -> bool {
+            (0..3).any(|tree| (0..=255).any(|key| self.holds(tree, key) && other.holds(tree, key)))
+        }
+    }
+
+    fn model() -> impl Strategy<Value = Model> {
+        let keys = proptest::collection::btree_set((0..3_u8, 0..100_u8), 0..6);
+        let range = (0..3_u8, 0..100_u8, 1..9_u8).prop_map(|(tree, low, len)| (tree, low, low + len));
+        let ranges = prop_oneof![4 => Just(Vec::new()), 1 => proptest::collection::vec(range, 0..3)];
+        (keys, ranges).prop_map(|(keys, ranges)| Model { keys, ranges })
+    }
+
+    fn collides(window: &Window, since: u64, claims: &ClaimSet) -> bool {
+        window.later(Timestamp(since), usize::MAX).iter().any(|entry| {
+            claims.key_collision(&entry.written).is_some() || claims.range_collision(&entry.written).is_some()
+        })
+    }
+
+    fn one_key(key: &[u8]) -> Arc<ClaimSet> {
+        let mut set = KeySet::new(usize::MAX);
+        set.add(TREE, key);
+        Arc::new(set.into_claims())
     }
 
     #[test]
@@ -160,39 +241,109 @@ mod tests {
         let mut window = Window::new(1 << 20);
         window.open(Timestamp(1));
         window.open(Timestamp(2));
-        window.add(entry(2, b"a"));
-        window.add(entry(3, b"m"));
-        let validate = |since: u64, key: &[u8]| {
-            window.validate(Timestamp(since), [(TREE, key)].into_iter(), [].into_iter())
-        };
-        assert!(validate(1, b"a").is_err() && validate(2, b"a").is_ok());
-        assert!(validate(2, b"m").is_err() && validate(3, b"m").is_ok() && validate(1, b"x").is_ok());
-        let ranged = |r: KeyRange| window.validate(Timestamp(2), [].into_iter(), [r].into_iter());
-        assert!(ranged(range(b"a", b"m")).is_ok() && ranged(range(b"a", b"m\0")).is_err());
+        window.add(Timestamp(2), one_key(b"a"));
+        window.add(Timestamp(3), one_key(b"m"));
+        let meets = |since: u64, key: &[u8]| collides(&window, since, &one_key(key));
+        assert!(meets(1, b"a") && !meets(2, b"a"));
+        assert!(meets(2, b"m") && !meets(3, b"m") && !meets(1, b"x"));
     }
 
     #[test]
-    fn a_removed_range_conflicts_with_keys_in_it() {
+    fn what_no_open_transaction_can_meet_is_forgotten() {
         let mut window = Window::new(1 << 20);
-        window.open(Timestamp(1));
-        window.add(CommitEntry::new(Timestamp(2), std::iter::empty(), vec![range(b"b", b"d")]));
-        let validate = |key: &[u8]| window.validate(Timestamp(1), [(TREE, key)].into_iter(), [].into_iter());
-        assert!(validate(b"c").is_err() && validate(b"d").is_ok());
+        for at in [1, 1, 5] {
+            window.open(Timestamp(at));
+        }
+        for ts in 2..=9 {
+            window.add(Timestamp(ts), one_key(b"a"));
+        }
+        assert_eq!(window.close(Timestamp(1)).len(), 0);
+        assert_eq!(window.close(Timestamp(1)).len(), 4);
+        assert!(!window.is_watched());
+        assert_eq!(window.close(Timestamp(5)).len(), 4);
+        assert_eq!((window.entries.len(), window.bytes), (0, 0));
     }
 
     #[test]
-    fn what_was_forgotten_is_a_conflict() {
-        let mut window = Window::new(1000);
-        window.open(Timestamp(1));
-        window.open(Timestamp(40));
-        for ts in 2..40 {
-            window.add(entry(ts, b"key"));
+    fn over_its_bound_the_window_knows_old_commits_coarsely() {
+        let limit = 20_000;
+        for outside in [false, true] {
+            let mut window = Window::new(limit);
+            window.open(Timestamp(1));
+            window.open(Timestamp(1));
+            for ts in 2..5000_u64 {
+                let crowded = window.add(Timestamp(ts), one_key(&(ts % 2 * 1_000_000 + ts).to_be_bytes()));
+                if crowded
+                    && outside
+                    && let Some(merge) = window.begin_merge()
+                {
+                    assert!(window.begin_merge().is_none(), "one at a time");
+                    let merged = merge.run();
+                    window.end_merge(&merge, merged);
+                }
+                assert!(window.bytes <= limit, "{} bytes", window.bytes);
+            }
+            let meets = |since, key: u64| collides(&window, since, &one_key(&key.to_be_bytes()));
+            assert!((2..5000).all(|ts| meets(1, ts % 2 * 1_000_000 + ts)));
+            assert!(!meets(1, 500_000) && !meets(1, 2_000_000) && !meets(4999, 4998));
+            assert!(meets(4000, 1_004_999) && !meets(4990, 1_000_003), "the newest are known exactly");
+            let bytes = window.entries.iter().map(|entry| entry.bytes).sum::<usize>();
+            assert_eq!(window.bytes, bytes);
         }
-        let validate = |window: &Window, since| {
-            window.validate(Timestamp(since), [(TREE, &b"other"[..])].into_iter(), [].into_iter())
-        };
-        assert!(validate(&window, 1).is_err() && validate(&window, 40).is_ok());
-        window.close(Timestamp(1));
-        assert_eq!((window.entries.len(), window.bytes), (0, 0));
+    }
+
+    #[test]
+    fn what_changes_during_a_merge_is_not_lost() {
+        // What of the merged entries is forgotten meanwhile, and whether somebody else merged.
+        for (forgotten, full) in [(0, false), (3, false), (200, false), (0, true)] {
+            let mut window = Window::new(20_000);
+            window.open(Timestamp(1));
+            window.open(Timestamp(1 + forgotten));
+            window.open(Timestamp(1_000_000));
+            let mut ts = 1;
+            let mut add = |window: &mut Window| {
+                ts += 1;
+                window.add(Timestamp(ts), one_key(&ts.to_be_bytes()))
+            };
+            while !add(&mut window) {}
+            let merge = window.begin_merge();
+            window.close(Timestamp(1));
+            for _ in 0..if full { 2000 } else { 10 } {
+                add(&mut window);
+            }
+            if let Some(merge) = merge {
+                let merged = merge.run();
+                window.end_merge(&merge, merged);
+            }
+            assert_eq!(window.bytes, window.entries.iter().map(|entry| entry.bytes).sum::<usize>());
+            for key in 2 + forgotten..=ts {
+                assert!(collides(&window, 1 + forgotten, &one_key(&key.to_be_bytes())), "key {key}");
+            }
+            assert!(window.entries.iter().is_sorted_by(|a, b| a.ts < b.ts));
+        }
+    }
+
+    proptest! {
+        /// Against the list of all commits: no conflict is missed, and none is made up unless memory was short.
+        #[test]
+        fn the_window_finds_what_a_list_of_all_commits_finds(
+            commits in proptest::collection::vec(model(), 1..60),
+            mine in proptest::collection::vec((0..60_u64, model()), 1..20),
+            limit in prop_oneof![Just(1 << 20), 2000..8000_usize],
+        ) {
+            let mut window = Window::new(limit);
+            window.open(Timestamp(0));
+            window.open(Timestamp(0));
+            for (ts, commit) in (1..).zip(&commits) {
+                window.add(Timestamp(ts), Arc::new(commit.set()));
+            }
+            prop_assert!(window.bytes <= limit);
+            for (since, mine) in mine {
+                let met = commits.iter().skip(since as usize).any(|commit| commit.meets(&mine));
+                let found = collides(&window, since, &mine.set());
+                prop_assert!(found || !met, "missed");
+                prop_assert!(met || !found || window.merges > 0, "made up");
+            }
+        }
     }
 }

@@ -11,12 +11,13 @@ use kestrel_wal::Lsn;
 
 use crate::catalogue::TreeInfo;
 use crate::core::{Core, SharedLock};
-use crate::cursor::{Cursor, Source, covered};
+use crate::cursor::{Cursor, Source};
 use crate::draft::{Draft, check_name, tree_not_found};
-use crate::journal::{Journal, identity_key};
-use crate::key_range::{KeyRange, KeySet, limits};
+use crate::journal::Journal;
+use crate::key_range::{KeyRange, limits};
 use crate::operation::Operation;
 use crate::page::LeafView;
+use crate::scan_claim::{Reads, ScanClaim, SharedClaim, identity_key};
 use crate::undo::{Compensation, OldValue, SavepointId, Undo};
 use crate::{Durability, Error, ErrorKind, Isolation, Value};
 
@@ -46,7 +47,7 @@ pub(crate) struct State {
     pub(crate) draft: Draft,
     pub(crate) journal: Journal,
     /// What it read, if that counts.
-    pub(crate) reads: Option<KeySet>,
+    pub(crate) reads: Option<Reads>,
     pub(crate) snapshot: Snapshot,
     undo: Undo,
     broken: Option<Error>,
@@ -73,7 +74,7 @@ impl WriteTxn {
         let state = State {
             draft: Draft::new(&core.pager, &core.catalogue, snapshot.at()),
             journal: Journal::new(limit),
-            reads: (isolation == Isolation::Serializable).then(|| KeySet::new(limit)),
+            reads: (isolation == Isolation::Serializable).then(|| Reads::new(limit)),
             snapshot,
             undo: Undo::new(core.options.undo_bytes()),
             broken: None,
@@ -106,10 +107,10 @@ impl WriteTxn {
         self.shared.with(|state| {
             let trees = state.draft.list();
             if let Some(reads) = &mut state.reads {
-                reads.add_range(KeyRange::whole(TreeId::CATALOGUE));
+                reads.keys.add_range(KeyRange::whole(TreeId::CATALOGUE));
                 // Their numbers of entries as well.
                 for tree in &trees {
-                    reads.add_range(KeyRange::whole(tree.id));
+                    reads.keys.add_range(KeyRange::whole(tree.id));
                 }
             }
             Ok(trees)
@@ -146,7 +147,7 @@ impl WriteTxn {
     pub fn len(&self, tree: TreeId) -> Result<u64, Error> {
         self.shared.with(|state| {
             if let Some(reads) = &mut state.reads {
-                reads.add_range(KeyRange::whole(tree));
+                reads.keys.add_range(KeyRange::whole(tree));
             }
             state.draft.len(tree)
         })
@@ -159,7 +160,7 @@ impl WriteTxn {
     /// There is no such tree.
     pub fn range(&self, tree: TreeId, low: Bound<&[u8]>, high: Bound<&[u8]>) -> Result<Cursor, Error> {
         self.shared.with(|state| state.draft.len(tree))?;
-        Ok(Cursor::new(Source::Write(Arc::clone(&self.shared)), tree, low, high))
+        Cursor::new(Source::Write(Arc::clone(&self.shared)), tree, low, high)
     }
 
     /// Stores a value under a key, whether it was there or not.
@@ -323,12 +324,16 @@ impl WriteTxn {
         let core = &self.shared.core;
         let at = state.snapshot.at();
         let fragment = state.journal.first_fragment();
-        // Ended only when it is gone with all that it holds.
         let result = match state.broken.take() {
-            Some(error) => Err(failed_before(&error)),
+            Some(error) => {
+                drop(state);
+                core.leave_window(at);
+                Err(failed_before(&error))
+            }
             None => core.commit(state, durability),
         };
-        core.transaction_ended(at, fragment);
+        // Only now: the log has to reach back to the fragment until the commit is as durable as asked for.
+        core.forget_fragment(fragment);
         result
     }
 
@@ -342,16 +347,22 @@ impl Drop for WriteTxn {
         if let Some(state) = state {
             let (at, fragment) = (state.snapshot.at(), state.journal.first_fragment());
             drop(state);
-            self.shared.core.transaction_ended(at, fragment);
+            self.shared.core.leave_window(at);
+            self.shared.core.forget_fragment(fragment);
         }
     }
 }
 
 impl Core {
-    /// Forgets a transaction that was committed or aborted.
-    fn transaction_ended(&self, at: Timestamp, first_fragment: Option<Lsn>) {
-        self.window.lock().close(at);
-        if let Some(lsn) = first_fragment {
+    /// A write transaction needs no validation any more. Its draft is gone already.
+    pub(crate) fn leave_window(&self, at: Timestamp) {
+        // Dropped outside of the lock.
+        let _forgotten = self.window.lock().close(at);
+    }
+
+    /// The log need not reach back to a transaction's first fragment any more.
+    fn forget_fragment(&self, first: Option<Lsn>) {
+        if let Some(lsn) = first {
             self.fragments.lock().remove(&lsn);
         }
     }
@@ -383,19 +394,13 @@ impl Shared {
         })
     }
 
-    pub(crate) fn leaf(
-        &self,
-        tree: TreeId,
-        seek: Seek<'_>,
-        limits: (&[u8], Option<&[u8]>),
-    ) -> Result<LeafView, Error> {
-        self.with(|state| {
-            let leaf = state.draft.leaf(tree, seek)?;
-            if let Some(reads) = &mut state.reads {
-                reads.add_range(covered(tree, &leaf, limits)?);
-            }
-            Ok(leaf)
-        })
+    pub(crate) fn leaf(&self, tree: TreeId, seek: Seek<'_>) -> Result<LeafView, Error> {
+        self.with(|state| state.draft.leaf(tree, seek))
+    }
+
+    /// A place for a cursor to note what it has seen, if reads count.
+    pub(crate) fn begin_scan(&self, claim: impl FnOnce() -> ScanClaim) -> Result<Option<SharedClaim>, Error> {
+        self.with(|state| Ok(state.reads.as_mut().map(|reads| reads.begin_scan(claim()))))
     }
 
     pub(crate) fn read_blob(&self, blob: BlobRef) -> Result<Vec<u8>, Error> {
@@ -412,7 +417,7 @@ impl State {
         if let Some(reads) = &mut self.reads {
             // Longer keys are never found, and never written.
             if key.len() <= usize::from(u16::MAX) {
-                reads.add(tree, key);
+                reads.keys.add(tree, key);
             }
         }
     }
@@ -421,9 +426,9 @@ impl State {
     fn find_tree(&mut self, name: &str) -> Option<TreeId> {
         let found = self.draft.find_tree(name);
         if let Some(reads) = self.reads.as_mut().filter(|_| name.len() <= usize::from(u16::MAX)) {
-            reads.add(TreeId::CATALOGUE, name.as_bytes());
+            reads.keys.add(TreeId::CATALOGUE, name.as_bytes());
             if let Some(id) = found {
-                reads.add(TreeId::CATALOGUE, &identity_key(id));
+                reads.keys.add(TreeId::CATALOGUE, &identity_key(id));
             }
         }
         found
