@@ -42,7 +42,7 @@ pub use pager::{ChainHead, Pager, PagerOptions, PagerStatistics};
 pub use pinned::{Held, HeldPage, MAX_DELTAS, PinnedPage};
 pub use pool::OwnedFrame;
 pub use publish::Change;
-pub use snapshots::{LiveSet, Snapshot, Snapshots};
+pub use snapshots::{LiveSet, Snapshot, Snapshots, thread_hint};
 pub use store::{
     CheckpointState, CheckpointWriter, Claim, DirectoryEntry, ImageHeader, ImageWrite, Location, PageStore,
     StoreOptions,

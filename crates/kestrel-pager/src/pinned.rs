@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+use std::borrow::Borrow;
 use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::ptr::NonNull;
@@ -16,25 +17,26 @@ use crate::{Fault, PageId, Timestamp, TreeId};
 /// Deltas that one segment may have: more cost every reader more than one consolidation costs.
 pub const MAX_DELTAS: usize = 8;
 
-/// Base and deltas of a page, readable while the epoch pin that it owns lasts.
+/// Base and deltas of a page, readable while the epoch pin lasts that it owns (`G` is a [`Guard`]) or borrows (`G` is a
+/// reference to one).
 ///
 /// Nothing that waits (for a disk, a frame, a lock that is held across either) may happen while one exists.
-pub struct PinnedPage {
+pub struct PinnedPage<G: Borrow<Guard> = Guard> {
     base: NonNull<Header>,
     deltas: [MaybeUninit<NonNull<Header>>; MAX_DELTAS],
     count: usize,
     // Dropped last: the pointers above are good for as long as it lives.
-    _guard: Guard,
+    _guard: G,
 }
 
-impl PinnedPage {
+impl<G: Borrow<Guard>> PinnedPage<G> {
     /// The page whose chain begins at `link`, as a snapshot at `at` sees it. Deltas above a base that is too new are
     /// newer than that base, so whatever is collected belongs to the base that ends the walk.
     #[inline]
-    pub(crate) fn find(link: &Link, page: PageId, at: Timestamp, guard: Guard) -> Result<PinnedPage, Fault> {
+    pub(crate) fn find(link: &Link, page: PageId, at: Timestamp, guard: G) -> Result<PinnedPage<G>, Fault> {
         let mut deltas = [MaybeUninit::uninit(); MAX_DELTAS];
         let mut count = 0;
-        let mut word = link.load(&guard);
+        let mut word = link.load(guard.borrow());
         let base = loop {
             let version = match word {
                 Word::Version(version) => version,
@@ -55,14 +57,14 @@ impl PinnedPage {
                     Kind::Tombstone => return Err(Fault::Missing(page)),
                 }
             }
-            word = version.header().next.load(&guard);
+            word = version.header().next.load(guard.borrow());
         };
         Ok(PinnedPage { base, deltas, count, _guard: guard })
     }
 
     #[inline]
     fn base(&self) -> VersionRef<'_> {
-        // SAFETY: read from a link under the guard, which lives as long as `self`.
+        // SAFETY: read from a link under the guard, which `self` owns or borrows for as long as it lives.
         unsafe { VersionRef::new(self.base) }
     }
 
@@ -131,7 +133,7 @@ impl PinnedPage {
     }
 }
 
-impl std::fmt::Debug for PinnedPage {
+impl<G: Borrow<Guard>> std::fmt::Debug for PinnedPage<G> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{:?} under {} deltas, pinned", self.base(), self.count)
     }

@@ -23,7 +23,15 @@ use crate::version::{HEADER_BYTES, Header, Kind, VersionRef, release};
 use crate::{Error, PageId, Timestamp, TreeId};
 
 /// Groups of threads that count what they hold.
-const SHARDS: usize = 8;
+const SHARDS: usize = if cfg!(miri) { 4 } else { 64 };
+
+/// What one group of threads holds: a cache line that no other group writes to.
+#[derive(Default)]
+struct Holds {
+    now: AtomicIsize,
+    /// How much of it is in the sum.
+    summed: AtomicIsize,
+}
 
 /// Frames and heap bytes of all versions of one database.
 pub(crate) struct Pool {
@@ -31,20 +39,27 @@ pub(crate) struct Pool {
     arena: Arena,
     delta_limit: usize,
     store: Arc<PageStore>,
+    owners: Box<[AtomicU32]>,
+    // What changes is kept off the cache lines of what does not, which every get reads.
     // Protected by their mutex.
-    free: Mutex<Vec<u32>>,
+    free: CachePadded<Mutex<Vec<u32>>>,
     // Atomic.
-    free_count: AtomicUsize,
+    counts: CachePadded<Counts>,
+    /// Images that users hold, counted per group of threads.
+    holds: Box<[CachePadded<Holds>]>,
+    /// Their sum, about: each group adds what is new when that is worth it.
+    held: CachePadded<AtomicIsize>,
+}
+
+#[derive(Default)]
+struct Counts {
+    free: AtomicUsize,
     /// Frames from this number on were never used, so the system has not given them memory yet.
     untouched_from: AtomicUsize,
-    owners: Box<[AtomicU32]>,
     delta_bytes: AtomicUsize,
     stub_bytes: AtomicUsize,
     /// Deltas that transactions have not published.
     private_delta_bytes: AtomicUsize,
-    /// Images that users hold, counted per group of threads, and their sum when last looked at.
-    holds: [CachePadded<AtomicIsize>; SHARDS],
-    held: AtomicUsize,
 }
 
 impl Pool {
@@ -61,16 +76,12 @@ impl Pool {
             arena,
             delta_limit,
             store,
-            // Popped from the end: low frames first, so that an arena larger than the data stays untouched.
-            free: Mutex::new((0..count).rev().collect()),
-            free_count: AtomicUsize::new(frames),
-            untouched_from: AtomicUsize::new(0),
             owners: (0..frames).map(|_| AtomicU32::new(0)).collect(),
-            delta_bytes: AtomicUsize::new(0),
-            stub_bytes: AtomicUsize::new(0),
-            private_delta_bytes: AtomicUsize::new(0),
-            holds: Default::default(),
-            held: AtomicUsize::new(0),
+            // Popped from the end: low frames first, so that an arena larger than the data stays untouched.
+            free: CachePadded::new(Mutex::new((0..count).rev().collect())),
+            counts: CachePadded::new(Counts { free: AtomicUsize::new(frames), ..Counts::default() }),
+            holds: (0..SHARDS).map(|_| CachePadded::default()).collect(),
+            held: CachePadded::default(),
         }))
     }
 
@@ -85,25 +96,25 @@ impl Pool {
     }
 
     pub(crate) fn free_frames(&self) -> usize {
-        self.free_count.load(Ordering::Relaxed)
+        self.counts.free.load(Ordering::Relaxed)
     }
 
     pub(crate) fn delta_bytes(&self) -> usize {
-        self.delta_bytes.load(Ordering::Relaxed)
+        self.counts.delta_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn note_private_deltas(&self, more: usize, fewer: usize) {
-        self.private_delta_bytes.fetch_add(more, Ordering::Relaxed);
-        self.private_delta_bytes.fetch_sub(fewer, Ordering::Relaxed);
+        self.counts.private_delta_bytes.fetch_add(more, Ordering::Relaxed);
+        self.counts.private_delta_bytes.fetch_sub(fewer, Ordering::Relaxed);
     }
 
     /// Whether published and private deltas together have reached their bound.
     pub(crate) fn deltas_full(&self) -> bool {
-        self.delta_bytes() + self.private_delta_bytes.load(Ordering::Relaxed) >= self.delta_limit
+        self.delta_bytes() + self.counts.private_delta_bytes.load(Ordering::Relaxed) >= self.delta_limit
     }
 
     pub(crate) fn stub_bytes(&self) -> usize {
-        self.stub_bytes.load(Ordering::Relaxed)
+        self.counts.stub_bytes.load(Ordering::Relaxed)
     }
 
     pub(crate) fn delta_limit(&self) -> usize {
@@ -114,31 +125,45 @@ impl Pool {
     /// a small part of the frames at most.
     #[inline]
     pub(crate) fn crowded(&self) -> bool {
-        self.held.load(Ordering::Relaxed) > self.frames() / 8
+        self.held.load(Ordering::Relaxed) > (self.frames() / 8) as isize
     }
 
     /// A user holds an image.
     #[inline]
     pub(crate) fn note_hold(&self) {
-        let mine = self.holds[thread_hint() % SHARDS].fetch_add(1, Ordering::Relaxed) + 1;
-        if mine.unsigned_abs().is_multiple_of((self.frames() / 256).clamp(1, 64)) {
-            self.count_holds();
-        }
+        self.count_holds(1);
     }
 
-    /// A user has let go of an image.
+    /// A user has let go of an image, maybe in another thread than the one that held it: only the sum has a meaning.
     #[inline]
     pub(crate) fn note_release(&self) {
-        self.holds[thread_hint() % SHARDS].fetch_sub(1, Ordering::Relaxed);
-        if self.crowded() {
-            self.count_holds();
+        self.count_holds(-1);
+    }
+
+    /// A group's count goes into the sum when it has moved so far that a thread that holds a value and lets go of it again
+    /// and again never gets there. Where the sum matters for few frames, it is exact.
+    #[inline]
+    fn count_holds(&self, more: isize) {
+        let frames = self.frames();
+        let step = if frames < 512 { 1 } else { (frames / (32 * SHARDS)).clamp(2, 64) } as isize;
+        let holds = &self.holds[thread_hint() % SHARDS];
+        let now = holds.now.fetch_add(more, Ordering::Relaxed) + more;
+        if (now - holds.summed.load(Ordering::Relaxed)).abs() >= step {
+            self.sum_holds(holds, now);
         }
     }
 
+    /// Whatever threads of one group do at once, the sum grows by the difference of what was there and what is there.
     #[cold]
-    fn count_holds(&self) {
-        let sum: isize = self.holds.iter().map(|shard| shard.load(Ordering::Relaxed)).sum();
-        self.held.store(usize::try_from(sum).unwrap_or(0), Ordering::Relaxed);
+    fn sum_holds(&self, holds: &Holds, now: isize) {
+        let before = holds.summed.swap(now, Ordering::Relaxed);
+        self.held.fetch_add(now - before, Ordering::Relaxed);
+    }
+
+    /// What is in the sum, for tests.
+    #[cfg(test)]
+    pub(crate) fn held(&self) -> isize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// The page whose image the frame held when last looked at.
@@ -151,10 +176,10 @@ impl Pool {
         let number = {
             let mut free = self.free.lock();
             let number = free.pop()?;
-            self.free_count.store(free.len(), Ordering::Relaxed);
+            self.counts.free.store(free.len(), Ordering::Relaxed);
             number
         };
-        self.untouched_from.fetch_max(number as usize + 1, Ordering::Relaxed);
+        self.counts.untouched_from.fetch_max(number as usize + 1, Ordering::Relaxed);
         let mut header = Header::new(Kind::Image, page, tree, Timestamp(0), self);
         header.frame = number;
         let pointer = self.arena.frame(number).cast::<Header>();
@@ -168,7 +193,7 @@ impl Pool {
     pub(crate) fn warm(self: &Arc<Pool>) {
         const RESERVE: usize = 4096;
         const STEP: usize = 1024;
-        let untouched = self.frames() - self.untouched_from.load(Ordering::Relaxed).min(self.frames());
+        let untouched = self.frames() - self.counts.untouched_from.load(Ordering::Relaxed).min(self.frames());
         let free = self.free_frames();
         let warm = free.saturating_sub(untouched);
         // Not where frames are so few that somebody may miss those taken here.
@@ -185,7 +210,7 @@ impl Pool {
         let mut free = self.free.lock();
         debug_assert!(free.len() < self.frames(), "a frame is freed once");
         free.push(number);
-        self.free_count.store(free.len(), Ordering::Relaxed);
+        self.counts.free.store(free.len(), Ordering::Relaxed);
     }
 
     pub(crate) fn release_extent(&self, location: Location, blob_len: Option<u32>) {
@@ -201,7 +226,7 @@ impl Pool {
     }
 
     fn counter(&self, kind: Kind) -> &AtomicUsize {
-        if kind == Kind::Delta { &self.delta_bytes } else { &self.stub_bytes }
+        if kind == Kind::Delta { &self.counts.delta_bytes } else { &self.counts.stub_bytes }
     }
 }
 

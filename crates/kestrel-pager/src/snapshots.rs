@@ -1,19 +1,33 @@
 //! The snapshot registry: which states somebody may still look at.
 //!
-//! A slot per live snapshot, in blocks that are never freed. Registering at a counter (`visible` for readers,
-//! `applied` for writers):
-//! 1. claim a free slot;
-//! 2. read the counter as S;
-//! 3. store S in the slot;
-//! 4. fence;
-//! 5. read `visible`: if it is greater than S, go to 2.
+//! A slot per live snapshot, each a cache line of its own, in blocks that are never freed. Registering at a counter
+//! (`visible` for readers, `applied` for writers):
+//! 1. read the counter as S;
+//! 2. store S in a free slot;
+//! 3. fence;
+//! 4. read `visible`: if it is greater than S, read the counter again as S, store S in the slot, and go to 3.
 //!
 //! A reclaimer reads `visible` as V, fences, then reads the slots. Both fences are sequentially consistent, so either
 //! the reclaimer sees the slot, or the registrant sees a `visible` of at least V: then its S ends up at V or
 //! later. Hence nothing that lies wholly below V and contains no slot's value can be asked for any more, and a
-//! [`LiveSet`] stays a safe bound however old it gets.
+//! [`LiveSet`] stays a safe bound however old it gets. (A slot may hold a value for an instant that its owner then gives up:
+//! a reclaimer that meets it keeps too much, not too little.)
+//!
+//! The registry writes to nothing that threads share: a thread looks for a free slot where it found one last, and goes
+//! elsewhere when another thread is there, so threads part ways. How many snapshots live is counted when somebody asks.
+//!
+//! **The last one out.** What must not go before the last snapshot is [entrusted](Snapshots::entrust) to the registry when
+//! nobody may begin any more. Whoever entrusts it sets a flag, fences, and then looks at the slots; a snapshot that ends
+//! frees its slot, fences, and then looks at the flag, and if that is set, at the slots. Of the last snapshot to end and the one
+//! who entrusts, at least one sees the other; of several that end at once, the one whose fence comes last sees all others'
+//! slots free. So somebody finds no slot taken and lets go. Whoever begins looks, *after* registering, whether it still
+//! may: if it is told yes, its slot was taken before the flag was set, so nobody lets go before it ends; if no, it
+//! ends at once, by the same steps as any other.
 
-use kestrel_check::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use kestrel_check::sync::Mutex;
+use kestrel_check::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use std::any::Any;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
@@ -23,20 +37,24 @@ use crate::Timestamp;
 
 const SLOTS: usize = 64;
 const FREE: u64 = 0;
-/// Claimed, but without a snapshot yet. Reclaimers pass over it: its owner will look at `visible` again.
-const CLAIMED: u64 = u64::MAX;
+
+/// The place of one snapshot.
+struct Slot {
+    /// [`FREE`], or the snapshot's timestamp and one.
+    value: AtomicU64,
+    /// How many clones the snapshot has, itself included. One while the slot is free.
+    shares: AtomicU32,
+}
 
 struct Block {
-    slots: [CachePadded<AtomicU64>; SLOTS],
+    slots: [CachePadded<Slot>; SLOTS],
     next: OnceLock<Box<Block>>,
 }
 
 impl Block {
     fn new() -> Block {
-        Block {
-            slots: std::array::from_fn(|_| CachePadded::new(AtomicU64::new(FREE))),
-            next: OnceLock::new(),
-        }
+        let slot = |_| CachePadded::new(Slot { value: AtomicU64::new(FREE), shares: AtomicU32::new(1) });
+        Block { slots: std::array::from_fn(slot), next: OnceLock::new() }
     }
 }
 
@@ -45,7 +63,10 @@ pub struct Snapshots {
     applied: CachePadded<AtomicU64>,
     visible: CachePadded<AtomicU64>,
     first: Block,
-    live: AtomicUsize,
+    /// Set once, together with `trust`.
+    is_entrusted: AtomicBool,
+    /// What goes when no snapshot is left.
+    trust: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
 impl std::fmt::Debug for Snapshots {
@@ -53,8 +74,14 @@ impl std::fmt::Debug for Snapshots {
         f.debug_struct("Snapshots")
             .field("applied", &self.applied())
             .field("visible", &self.visible())
-            .field("live", &self.live.load(Ordering::Relaxed))
+            .field("live", &self.live())
             .finish_non_exhaustive()
+    }
+}
+
+impl AsRef<Snapshots> for Snapshots {
+    fn as_ref(&self) -> &Snapshots {
+        self
     }
 }
 
@@ -65,7 +92,8 @@ impl Snapshots {
             applied: CachePadded::new(AtomicU64::new(start.0)),
             visible: CachePadded::new(AtomicU64::new(start.0)),
             first: Block::new(),
-            live: AtomicUsize::new(0),
+            is_entrusted: AtomicBool::new(false),
+            trust: Mutex::new(None),
         })
     }
 
@@ -93,40 +121,43 @@ impl Snapshots {
 
     /// A snapshot of the newest visible state.
     pub fn begin_visible(self: &Arc<Self>) -> Snapshot {
-        self.register(&self.visible)
+        Snapshot::visible(Arc::clone(self))
     }
 
     /// A snapshot of the newest published state, durable or not.
     pub fn begin_applied(self: &Arc<Self>) -> Snapshot {
-        self.register(&self.applied)
+        Snapshot::applied(Arc::clone(self))
     }
 
-    fn register(self: &Arc<Self>, counter: &AtomicU64) -> Snapshot {
-        let index = self.claim();
-        let slot = self.slot(index);
+    #[inline]
+    fn register(&self, counter: &AtomicU64) -> (usize, Timestamp) {
+        let mut at = counter.load(Ordering::SeqCst);
+        let index = self.claim(at + 1);
         loop {
-            let at = counter.load(Ordering::SeqCst);
-            slot.store(at + 1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             if self.visible.load(Ordering::SeqCst) <= at {
-                self.live.fetch_add(1, Ordering::Relaxed);
-                return Snapshot { registry: Arc::clone(self), index, at: Timestamp(at) };
+                return (index, Timestamp(at));
             }
+            at = counter.load(Ordering::SeqCst);
+            self.slot(index).value.store(at + 1, Ordering::SeqCst);
         }
     }
 
-    fn claim(&self) -> usize {
-        // Threads start at different slots, so that they do not fight over one cache line.
+    /// Stores a value in a free slot.
+    fn claim(&self, value: u64) -> usize {
         let hint = thread_hint();
         let mut block = &self.first;
         let mut base = 0;
         loop {
             for step in 0..SLOTS {
                 let index = (hint + step) % SLOTS;
-                let slot = &block.slots[index];
+                let slot = &block.slots[index].value;
                 if slot.load(Ordering::Relaxed) == FREE
-                    && slot.compare_exchange(FREE, CLAIMED, Ordering::SeqCst, Ordering::Relaxed).is_ok()
+                    && slot.compare_exchange(FREE, value, Ordering::SeqCst, Ordering::Relaxed).is_ok()
                 {
+                    if step > 0 {
+                        HINT.set(index);
+                    }
                     return base + index;
                 }
             }
@@ -135,7 +166,8 @@ impl Snapshots {
         }
     }
 
-    fn slot(&self, index: usize) -> &AtomicU64 {
+    #[inline]
+    fn slot(&self, index: usize) -> &Slot {
         let mut block = &self.first;
         for _ in 0..index / SLOTS {
             block = block.next.get().expect("the block of a claimed slot exists");
@@ -143,64 +175,148 @@ impl Snapshots {
         &block.slots[index % SLOTS]
     }
 
-    /// How many snapshots are live.
+    fn values(&self) -> impl Iterator<Item = u64> {
+        std::iter::successors(Some(&self.first), |block| block.next.get().map(|next| &**next))
+            .flat_map(|block| &block.slots)
+            .map(|slot| slot.value.load(Ordering::SeqCst))
+            .filter(|&value| value != FREE)
+    }
+
+    /// How many snapshots are live, clones not counted. Costs a look at every slot.
     pub fn live(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+        self.values().count()
     }
 
     /// Which states may still be looked at. Costs a look at every slot.
     pub fn live_set(&self) -> LiveSet {
         let visible = self.visible.load(Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let mut slots = Vec::new();
-        let mut block = Some(&self.first);
-        while let Some(current) = block {
-            for slot in &current.slots {
-                let value = slot.load(Ordering::SeqCst);
-                if value != FREE && value != CLAIMED {
-                    slots.push(Timestamp(value - 1));
-                }
-            }
-            block = current.next.get().map(|next| &**next);
-        }
+        let mut slots: Vec<Timestamp> = self.values().map(|value| Timestamp(value - 1)).collect();
         slots.sort_unstable();
         slots.dedup();
         LiveSet { slots, visible: Timestamp(visible) }
     }
-}
 
-/// A number that differs between threads, as far as it can.
-pub(crate) fn thread_hint() -> usize {
-    static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local! {
-        static HINT: usize = NEXT.fetch_add(7, Ordering::Relaxed);
+    /// Keeps `thing` until no snapshot is live, then drops it: at once, or when the last one ends. Snapshots that begin
+    /// later may delay that, and do not count on it.
+    pub fn entrust(&self, thing: Box<dyn Any + Send>) {
+        let before = self.trust.lock().replace(thing);
+        debug_assert!(before.is_none(), "one thing is entrusted, once");
+        self.is_entrusted.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        self.let_go_if_last();
     }
-    HINT.try_with(|hint| *hint).unwrap_or(0)
+
+    /// Frees a slot, and sees whether it was the last that somebody waits for.
+    #[inline]
+    fn free(&self, slot: &Slot) {
+        slot.value.store(FREE, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if self.is_entrusted.load(Ordering::Relaxed) {
+            self.let_go_if_last();
+        }
+    }
+
+    #[cold]
+    fn let_go_if_last(&self) {
+        if self.values().next().is_none() {
+            let thing = self.trust.lock().take();
+            drop(thing);
+        }
+    }
 }
 
-/// One state of the database, kept readable until dropped.
-pub struct Snapshot {
-    registry: Arc<Snapshots>,
+/// No number of a thread.
+const UNKNOWN: usize = usize::MAX;
+
+thread_local! {
+    static HINT: Cell<usize> = const { Cell::new(UNKNOWN) };
+}
+
+/// A number that differs between threads, as far as it can. It may change now and then.
+#[inline]
+pub fn thread_hint() -> usize {
+    match HINT.get() {
+        UNKNOWN => first_hint(),
+        hint => hint,
+    }
+}
+
+#[cold]
+fn first_hint() -> usize {
+    // No part of any protocol, so not among the atomics that checkers replace. Seven apart, so that threads
+    // that hold several snapshots do not soon meet.
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let hint = NEXT.fetch_add(7, Ordering::Relaxed) % (1 << 16);
+    HINT.set(hint);
+    hint
+}
+
+/// One state of the database, kept readable until it and its clones are dropped. `R` keeps the registry alive, and is
+/// whatever its owner has at hand: so a snapshot need not count a reference that others count as well.
+pub struct Snapshot<R: AsRef<Snapshots> = Arc<Snapshots>> {
+    registry: R,
     index: usize,
     at: Timestamp,
 }
 
-impl Snapshot {
+impl<R: AsRef<Snapshots>> Snapshot<R> {
+    /// A snapshot of the newest visible state.
+    #[inline]
+    pub fn visible(registry: R) -> Snapshot<R> {
+        let snapshots = registry.as_ref();
+        let (index, at) = snapshots.register(&snapshots.visible);
+        Snapshot { registry, index, at }
+    }
+
+    /// A snapshot of the newest published state, durable or not.
+    pub fn applied(registry: R) -> Snapshot<R> {
+        let snapshots = registry.as_ref();
+        let (index, at) = snapshots.register(&snapshots.applied);
+        Snapshot { registry, index, at }
+    }
+
     /// The newest commit it contains.
     #[inline]
     pub fn at(&self) -> Timestamp {
         self.at
     }
-}
 
-impl Drop for Snapshot {
-    fn drop(&mut self) {
-        self.registry.live.fetch_sub(1, Ordering::Relaxed);
-        self.registry.slot(self.index).store(FREE, Ordering::SeqCst);
+    /// What it was begun with.
+    #[inline]
+    pub fn registry(&self) -> &R {
+        &self.registry
     }
 }
 
-impl std::fmt::Debug for Snapshot {
+impl<R: AsRef<Snapshots> + Clone> Clone for Snapshot<R> {
+    /// The same snapshot, in the same slot: a second slot could be missed by a reclaimer that has passed it when it is
+    /// taken, and meets the first when that is free already.
+    fn clone(&self) -> Snapshot<R> {
+        let registry = self.registry.clone();
+        let before = registry.as_ref().slot(self.index).shares.fetch_add(1, Ordering::Relaxed);
+        assert!(before < u32::MAX / 2, "more than two billion clones of a snapshot");
+        Snapshot { registry, index: self.index, at: self.at }
+    }
+}
+
+impl<R: AsRef<Snapshots>> Drop for Snapshot<R> {
+    fn drop(&mut self) {
+        let registry = self.registry.as_ref();
+        let slot = registry.slot(self.index);
+        // If this is the only one, nobody is left who could make a clone of it. Acquire, here as below: what was done with
+        // clones that are gone comes before the end of the slot.
+        if slot.shares.load(Ordering::Acquire) != 1 {
+            if slot.shares.fetch_sub(1, Ordering::AcqRel) != 1 {
+                return;
+            }
+            slot.shares.store(1, Ordering::Relaxed);
+        }
+        registry.free(slot);
+    }
+}
+
+impl<R: AsRef<Snapshots>> std::fmt::Debug for Snapshot<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "snapshot at {}", self.at)
     }
@@ -292,5 +408,107 @@ mod tests {
         drop(all);
         assert_eq!(registry.live_set().oldest(), ts(1));
         assert!(registry.live_set().slots.is_empty());
+    }
+
+    #[test]
+    fn clones_are_one_snapshot_until_the_last_is_gone() {
+        let registry = Snapshots::new(ts(7));
+        let one = registry.begin_visible();
+        let two = one.clone();
+        registry.set_applied(ts(9));
+        registry.raise_visible(ts(9));
+        assert_eq!((registry.live(), two.at()), (1, ts(7)));
+        drop(one);
+        assert_eq!(registry.live_set().oldest(), ts(7));
+        let three = two.clone();
+        drop(two);
+        drop(three);
+        assert_eq!(registry.live(), 0);
+        drop(registry.begin_visible());
+        assert_eq!(registry.live(), 0, "a slot is as good as new");
+    }
+
+    #[test]
+    fn a_thread_comes_back_to_its_slot_and_threads_part_ways() {
+        let registry = Snapshots::new(ts(1));
+        let mine = registry.begin_visible().index;
+        for _ in 0..10 {
+            assert_eq!(registry.begin_visible().index, mine);
+        }
+        // Another thread that would begin at the same slot meets it taken once, and is elsewhere from then on.
+        let held = registry.begin_visible();
+        let taken = HINT.get();
+        let other = || {
+            HINT.set(taken);
+            registry.begin_visible().index
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let elsewhere = other();
+                assert_ne!(elsewhere, held.index);
+                assert_eq!(registry.begin_visible().index, elsewhere);
+            });
+        });
+        drop(held);
+        assert_eq!(registry.begin_visible().index, mine);
+    }
+
+    #[test]
+    fn a_borrowed_snapshot_counts_no_reference() {
+        let registry = Snapshots::new(ts(3));
+        let snapshot = Snapshot::visible(&*registry);
+        assert_eq!((snapshot.at(), registry.live(), Arc::strong_count(&registry)), (ts(3), 1, 1));
+        drop(snapshot);
+        assert_eq!(registry.live(), 0);
+    }
+
+    #[test]
+    fn what_was_entrusted_goes_with_the_last_snapshot() {
+        let thing = Arc::new(());
+        let is_gone = || Arc::strong_count(&thing) == 1;
+        let registry = Snapshots::new(ts(1));
+        registry.entrust(Box::new(Arc::clone(&thing)));
+        assert!(is_gone(), "nobody was there");
+
+        let registry = Snapshots::new(ts(1));
+        let (one, two) = (registry.begin_visible(), registry.begin_applied());
+        let three = one.clone();
+        registry.entrust(Box::new(Arc::clone(&thing)));
+        for snapshot in [one, two] {
+            drop(snapshot);
+            assert!(!is_gone());
+        }
+        drop(three);
+        assert!(is_gone());
+        drop(registry.begin_visible());
+    }
+
+    #[test]
+    fn of_threads_that_end_at_once_one_is_the_last() {
+        for _ in 0..if cfg!(miri) { 5 } else { 500 } {
+            let thing = Arc::new(());
+            let registry = Snapshots::new(ts(1));
+            let barrier = std::sync::Barrier::new(4);
+            std::thread::scope(|scope| {
+                for _ in 0..3 {
+                    let snapshot = registry.begin_visible();
+                    let (registry, barrier, thing) = (&registry, &barrier, &thing);
+                    scope.spawn(move || {
+                        barrier.wait();
+                        assert_eq!(Arc::strong_count(thing), 2, "not while this one lives");
+                        drop(snapshot);
+                        drop(registry.begin_visible());
+                    });
+                }
+                registry_entrusts(&registry, &barrier, &thing);
+            });
+            assert_eq!(Arc::strong_count(&thing), 1, "somebody let go");
+        }
+    }
+
+    fn registry_entrusts(registry: &Snapshots, barrier: &std::sync::Barrier, thing: &Arc<()>) {
+        let share = Arc::clone(thing);
+        barrier.wait();
+        registry.entrust(Box::new(share));
     }
 }

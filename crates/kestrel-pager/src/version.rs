@@ -188,7 +188,10 @@ impl<'g> VersionRef<'g> {
         unsafe { &*self.header().pool }
     }
 
-    /// Lets the clock hand pass an image some more times, inner nodes more often.
+    /// Lets the clock hand pass an image some more times, inner nodes more often. Readers share the header, so it is
+    /// written only after the hand has taken the image's last chance: once for each time that the hand comes
+    /// round that often (or a few times, if several readers find it so at the same moment), and never while frames are
+    /// free, as the hand then rests.
     #[inline]
     pub(crate) fn touch(self) {
         if self.chances.load(Ordering::Relaxed) == 0 {

@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod model;
+mod reads;
 mod threads;
 mod toy;
