@@ -5,9 +5,11 @@ use kestrel_check::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
 use kestrel_check::sync::{Mutex, RwLock};
 use kestrel_pager::{LiveSet, PageId, Timestamp, TreeId};
 
+use crate::draft::tree_not_found;
 use crate::operation::Reader;
 use crate::{Error, record};
 
@@ -36,7 +38,32 @@ pub(crate) struct TreeState {
     /// The maximum while it lives.
     dropped: AtomicU64,
     names: Mutex<History<Arc<str>>>,
-    entries: Mutex<History<u64>>,
+    /// Written by every commit, so it is kept off the cache line of what every get reads.
+    entries: CachePadded<Mutex<History<u64>>>,
+}
+
+/// A tree that was looked up once. Reading through it takes no lock and counts no reference: a tree's root stays where it is
+/// for as long as the tree lives, and whether it lives in a snapshot can be seen from two timestamps.
+#[derive(Clone)]
+pub struct TreeRef(pub(crate) Arc<TreeState>);
+
+impl TreeRef {
+    /// Which tree it is.
+    #[must_use]
+    pub fn id(&self) -> TreeId {
+        self.0.id
+    }
+
+    #[inline]
+    pub(crate) fn root_at(&self, at: Timestamp) -> Result<PageId, Error> {
+        if self.0.lives_at(at) { Ok(self.0.root) } else { Err(tree_not_found(&self.0.id.to_string())) }
+    }
+}
+
+impl std::fmt::Debug for TreeRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("TreeRef").field(&self.0.id).finish()
+    }
 }
 
 /// Values by the timestamp from which they hold, ascending.
@@ -89,7 +116,7 @@ impl TreeState {
             created,
             dropped: AtomicU64::new(u64::MAX),
             names: Mutex::new(History::new(created, name.into())),
-            entries: Mutex::new(History::new(created, entries)),
+            entries: CachePadded::new(Mutex::new(History::new(created, entries))),
         }
     }
 

@@ -2,45 +2,52 @@
 
 use kestrel_check::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Deref;
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
 use kestrel_check::sync::Mutex;
 use kestrel_io::StorageLock;
-use kestrel_pager::{Pager, Snapshots, TreeId};
+use kestrel_pager::{Pager, Snapshot, Snapshots, TreeId};
 use kestrel_wal::{Lsn, Wal};
 
 use crate::catalogue::Catalogue;
+use crate::share::Share;
 use crate::visibility::Visibility;
 use crate::window::Window;
 use crate::{EngineOptions, Error, ErrorKind};
 
 /// The database. Locks are taken in the order `checkpointing`, `gate`, `window`, and those of a room last.
+///
+/// What commits write is on cache lines of its own: a get reads `pager` and `closed`.
 pub(crate) struct Core {
     pub(crate) options: EngineOptions,
     pub(crate) pager: Arc<Pager>,
-    pub(crate) wal: Wal,
+    pub(crate) wal: CachePadded<Wal>,
     pub(crate) catalogue: Arc<Catalogue>,
-    pub(crate) visibility: Visibility,
+    pub(crate) visibility: CachePadded<Visibility>,
     /// The commit gate: one thread at a time validates, takes a timestamp, appends and publishes.
-    pub(crate) gate: Mutex<()>,
-    pub(crate) window: Mutex<Window>,
+    pub(crate) gate: CachePadded<Mutex<()>>,
+    pub(crate) window: CachePadded<Mutex<Window>>,
     pub(crate) checkpointing: Mutex<()>,
     /// First fragments of transactions that are still running: the log must reach back to them.
-    pub(crate) fragments: Mutex<BTreeMap<Lsn, usize>>,
+    pub(crate) fragments: CachePadded<Mutex<BTreeMap<Lsn, usize>>>,
     /// Leaves that lost entries, to be merged in the background, by a key of each.
-    pub(crate) thinned: Mutex<VecDeque<(TreeId, Vec<u8>)>>,
+    pub(crate) thinned: CachePadded<Mutex<Thinned>>,
     /// From where the log is needed.
     pub(crate) checkpoint_lsn: AtomicU64,
+    /// Set once.
     closed: AtomicBool,
     /// Why nothing can be written any more.
-    failure: Mutex<Option<Error>>,
-    pub(crate) counters: Counters,
-    /// Taken away by closing; each open transaction has a share of it.
-    lock: Mutex<Option<SharedLock>>,
+    failure: CachePadded<Mutex<Option<Error>>>,
+    pub(crate) counters: CachePadded<Counters>,
+    /// While it lives nobody else may open the files. Closing hands it to the registry of snapshots, so that it goes when no
+    /// transaction is left.
+    lock: Mutex<Option<Box<dyn StorageLock>>>,
 }
 
-/// Nobody else may open the files while a share of it lives.
-pub(crate) type SharedLock = Arc<dyn StorageLock>;
+/// Leaves by a key of each.
+pub(crate) type Thinned = VecDeque<(TreeId, Vec<u8>)>;
 
 /// Counted events since the database was opened.
 #[derive(Debug, Default)]
@@ -66,19 +73,19 @@ impl Core {
         Core {
             options,
             pager,
-            wal,
+            wal: CachePadded::new(wal),
             catalogue,
-            visibility: Visibility::default(),
-            gate: Mutex::new(()),
-            window: Mutex::new(window),
+            visibility: CachePadded::default(),
+            gate: CachePadded::default(),
+            window: CachePadded::new(Mutex::new(window)),
             checkpointing: Mutex::new(()),
-            fragments: Mutex::default(),
-            thinned: Mutex::default(),
+            fragments: CachePadded::default(),
+            thinned: CachePadded::default(),
             checkpoint_lsn: AtomicU64::new(checkpoint_lsn.0),
             closed: AtomicBool::new(false),
-            failure: Mutex::new(None),
-            counters: Counters::default(),
-            lock: Mutex::new(Some(lock.into())),
+            failure: CachePadded::default(),
+            counters: CachePadded::default(),
+            lock: Mutex::new(Some(lock)),
         }
     }
 
@@ -86,22 +93,22 @@ impl Core {
         self.pager.snapshots()
     }
 
-    /// A share of the lock on the files; an error if the database was closed.
-    pub(crate) fn share_lock(&self) -> Result<SharedLock, Error> {
-        self.check_open()?;
-        self.lock.lock().clone().ok_or_else(Error::closed)
-    }
-
-    /// The files may be opened again when the last open transaction has ended.
+    /// The files may be opened again when the last open transaction has ended. After [`Core::set_closed`]: no transaction begins
+    /// any more.
     pub(crate) fn release_lock(&self) {
-        *self.lock.lock() = None;
+        let lock = self.lock.lock().take();
+        if let Some(lock) = lock {
+            self.snapshots().entrust(Box::new(lock));
+        }
     }
 
     pub(crate) fn flush_log(&self) -> Result<(), Error> {
         self.wal.flush(self.wal.end()).map_err(|error| self.fail(error.into()))
     }
 
-    /// An error if the database was closed.
+    /// An error if the database was closed. A transaction looks after it has registered its snapshot: see
+    /// [`Snapshots`], "The last one out".
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) { Err(Error::closed()) } else { Ok(()) }
     }
@@ -132,6 +139,29 @@ impl Core {
         }
         error
     }
+}
+
+impl AsRef<Snapshots> for Core {
+    fn as_ref(&self) -> &Snapshots {
+        self.pager.snapshots()
+    }
+}
+
+impl AsRef<Snapshots> for Share<Core> {
+    fn as_ref(&self) -> &Snapshots {
+        self.pager.snapshots()
+    }
+}
+
+/// A snapshot of what is visible, which counts no reference but what `core` is; an error if the database was closed.
+#[inline]
+pub(crate) fn begin_visible<R>(core: R) -> Result<Snapshot<R>, Error>
+where
+    R: AsRef<Snapshots> + Deref<Target = Core>,
+{
+    let snapshot = Snapshot::visible(core);
+    snapshot.registry().check_open()?;
+    Ok(snapshot)
 }
 
 impl std::fmt::Debug for Core {

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use kestrel_io::Storage;
 
-use crate::core::Core;
-use crate::{EngineOptions, Error, Isolation, ReadTxn, VerifyReport, WriteTxn, recovery};
+use crate::core::{self, Core};
+use crate::reader::Reader;
+use crate::share::Shares;
+use crate::{EngineOptions, Error, Isolation, ReadTxn, TreeRef, Value, VerifyReport, WriteTxn, recovery};
 
 /// An open database. Clones are handles of the same; all methods may be called from any thread.
 ///
@@ -15,6 +17,8 @@ use crate::{EngineOptions, Error, Isolation, ReadTxn, VerifyReport, WriteTxn, re
 #[derive(Clone, Debug)]
 pub struct Engine {
     core: Arc<Core>,
+    /// For transactions, which begin and end often.
+    shares: Shares<Core>,
 }
 
 /// Figures of an engine as of now; counts are since it was opened.
@@ -75,7 +79,9 @@ impl Engine {
     /// Another process has it open; it is damaged, of a newer format, or no database; the options make no sense; or the
     /// storage failed.
     pub fn open(storage: Arc<dyn Storage>, options: &EngineOptions) -> Result<Engine, Error> {
-        Ok(Engine { core: Arc::new(recovery::open(storage, options)?) })
+        let core = Arc::new(recovery::open(storage, options)?);
+        let shares = Shares::new(&core);
+        Ok(Engine { core, shares })
     }
 
     /// Begins a read transaction at the newest visible commit. Takes constant time.
@@ -83,7 +89,25 @@ impl Engine {
     /// # Errors
     /// The database was closed.
     pub fn begin_read(&self) -> Result<ReadTxn, Error> {
-        ReadTxn::new(&self.core)
+        ReadTxn::new(self.shares.take())
+    }
+
+    /// The value under a key in the newest visible state: as a read transaction for this one call, at less cost.
+    ///
+    /// # Errors
+    /// The database was closed, the tree was dropped, or a page cannot be read.
+    pub fn get(&self, tree: &TreeRef, key: &[u8]) -> Result<Option<Value>, Error> {
+        let snapshot = core::begin_visible(&*self.core)?;
+        Reader::new(&snapshot).get(tree.root_at(snapshot.at())?, key)
+    }
+
+    /// Whether a key is there in the newest visible state.
+    ///
+    /// # Errors
+    /// As [`Engine::get`].
+    pub fn contains(&self, tree: &TreeRef, key: &[u8]) -> Result<bool, Error> {
+        let snapshot = core::begin_visible(&*self.core)?;
+        Reader::new(&snapshot).contains(tree.root_at(snapshot.at())?, key)
     }
 
     /// Begins a write transaction at the newest commit, visible or not.

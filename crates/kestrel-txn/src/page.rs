@@ -1,19 +1,22 @@
 //! Pages as trees see them: a published state, with or without a private delta over it, or a private node.
 
+use std::borrow::Borrow;
+
+use crossbeam_epoch::Guard;
 use kestrel_btree::{Corruption, Found, FoundCell, Layer, PageView, ReadPages};
 use kestrel_pager::{Fault, HeldPage, PageId, Pager, PinnedPage, Timestamp};
 
 use crate::{Error, Value};
 
-/// A page in some state.
-pub(crate) enum Page<'a> {
-    Published(PinnedPage),
+/// A page in some state. `G` is the pin that it has, or borrows.
+pub(crate) enum Page<'a, G: Borrow<Guard> = Guard> {
+    Published(PinnedPage<G>),
     /// A private delta over a published state.
-    Layered(PinnedPage, &'a [u8]),
+    Layered(PinnedPage<G>, &'a [u8]),
     Private(&'a [u8]),
 }
 
-impl PageView for Page<'_> {
+impl<G: Borrow<Guard>> PageView for Page<'_, G> {
     #[inline]
     fn node(&self) -> &[u8] {
         match self {
@@ -42,7 +45,7 @@ impl PageView for Page<'_> {
     }
 }
 
-impl Page<'_> {
+impl<G: Borrow<Guard>> Page<'_, G> {
     /// The bytes of a value that lies in the page, without a copy where the page can be held.
     pub(crate) fn value(&self, found: &Found, range: std::ops::Range<usize>) -> Value {
         let held = match (self, found.layer) {
@@ -113,6 +116,26 @@ impl ReadPages for SnapshotPages<'_> {
     }
 }
 
+/// All pages as a snapshot shows them, for a caller that has pinned the epoch, and so waits for nothing.
+pub(crate) struct PinnedPages<'p> {
+    pub(crate) pager: &'p Pager,
+    pub(crate) at: Timestamp,
+    pub(crate) guard: &'p Guard,
+}
+
+impl ReadPages for PinnedPages<'_> {
+    type Error = ReadError;
+    type Page<'a>
+        = Page<'a, &'a Guard>
+    where
+        Self: 'a;
+
+    #[inline]
+    fn page(&self, id: PageId) -> Result<Page<'_, &'_ Guard>, ReadError> {
+        Ok(Page::Published(self.pager.read_under(self.guard, id, self.at)?))
+    }
+}
+
 /// A leaf that a cursor stands on between calls.
 pub(crate) enum LeafView {
     Held(HeldPage),
@@ -144,7 +167,7 @@ impl PageView for LeafView {
 }
 
 impl LeafView {
-    pub(crate) fn new(page: &Page<'_>) -> Result<LeafView, Error> {
+    pub(crate) fn new<G: Borrow<Guard>>(page: &Page<'_, G>) -> Result<LeafView, Error> {
         if let Page::Published(page) = page
             && let Some(held) = page.hold_all()
         {

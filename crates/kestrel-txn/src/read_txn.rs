@@ -3,15 +3,16 @@
 use std::ops::Bound;
 use std::sync::{Arc, OnceLock};
 
-use kestrel_btree::{BlobRef, FoundCell, Seek, find, leaf_for};
+use kestrel_btree::{BlobRef, Seek};
 use kestrel_pager::{PageId, Snapshot, Timestamp, TreeId};
 
-use crate::catalogue::{TreeInfo, TreeState};
-use crate::core::{Core, SharedLock};
+use crate::catalogue::{TreeInfo, TreeRef, TreeState};
+use crate::core::{self, Core};
 use crate::cursor::{Cursor, Source};
 use crate::draft::tree_not_found;
-use crate::page::{LeafView, ReadError, SnapshotPages};
-use crate::restarts::Restarts;
+use crate::page::LeafView;
+use crate::reader::Reader;
+use crate::share::Share;
 use crate::{Error, Value};
 
 /// A snapshot of the whole database. Takes no lock, never waits for writers, never fails because of them.
@@ -19,22 +20,29 @@ use crate::{Error, Value};
 /// Clones share the snapshot. It keeps at most one superseded state of each page alive, for as long as it lives.
 #[derive(Clone, Debug)]
 pub struct ReadTxn {
-    core: Arc<Core>,
-    snapshot: Arc<Snapshot>,
+    snapshot: Snapshot<Share<Core>>,
     /// The roots of the trees that were used first, so that reading them takes no lock.
     roots: [OnceLock<(TreeId, PageId)>; 4],
-    _lock: SharedLock,
 }
 
 impl ReadTxn {
-    pub(crate) fn new(core: &Arc<Core>) -> Result<ReadTxn, Error> {
-        let lock = core.share_lock()?;
-        let snapshot = Arc::new(core.snapshots().begin_visible());
-        Ok(ReadTxn { core: Arc::clone(core), snapshot, roots: Default::default(), _lock: lock })
+    /// Allocates nothing.
+    pub(crate) fn new(core: Share<Core>) -> Result<ReadTxn, Error> {
+        Ok(ReadTxn { snapshot: core::begin_visible(core)?, roots: Default::default() })
+    }
+
+    #[inline]
+    fn core(&self) -> &Core {
+        self.snapshot.registry()
+    }
+
+    #[inline]
+    fn reader(&self) -> Reader<'_> {
+        Reader::new(&self.snapshot)
     }
 
     fn state(&self, tree: TreeId) -> Result<Arc<TreeState>, Error> {
-        self.core.catalogue.get(tree, self.snapshot.at()).ok_or_else(|| tree_not_found(&tree.to_string()))
+        self.core().catalogue.get(tree, self.snapshot.at()).ok_or_else(|| tree_not_found(&tree.to_string()))
     }
 
     #[inline]
@@ -54,14 +62,6 @@ impl ReadTxn {
         Ok(self.state(tree)?.root)
     }
 
-    fn pages(&self) -> SnapshotPages<'_> {
-        SnapshotPages { pager: &self.core.pager, at: self.snapshot.at() }
-    }
-
-    fn load(&self, page: PageId) -> Result<(), Error> {
-        Ok(self.core.pager.load(page, self.snapshot.at())?)
-    }
-
     /// The newest commit that the snapshot contains.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
@@ -73,7 +73,24 @@ impl ReadTxn {
     /// # Errors
     /// None today; the catalogue is in memory.
     pub fn tree(&self, name: &str) -> Result<Option<TreeId>, Error> {
-        Ok(self.core.catalogue.find(name, self.snapshot.at()))
+        Ok(self.core().catalogue.find(name, self.snapshot.at()))
+    }
+
+    /// Looks a tree up, for reading it in this and other snapshots without a lock.
+    ///
+    /// # Errors
+    /// There is no such tree in this snapshot.
+    pub fn tree_ref(&self, tree: TreeId) -> Result<TreeRef, Error> {
+        Ok(TreeRef(self.state(tree)?))
+    }
+
+    /// Makes a tree known that was looked up before, so that reading it by its id takes no lock. If it does not exist in this
+    /// snapshot, nothing happens.
+    pub fn know(&self, tree: &TreeRef) {
+        if let (Some(slot), Ok(root)) = (self.roots.first(), tree.root_at(self.snapshot.at())) {
+            // If it is taken, other trees were read before, and the others have their use.
+            let _ = slot.set((tree.id(), root));
+        }
     }
 
     /// All trees, by name.
@@ -81,7 +98,7 @@ impl ReadTxn {
     /// # Errors
     /// None today; the catalogue is in memory.
     pub fn trees(&self) -> Result<Vec<TreeInfo>, Error> {
-        Ok(self.core.catalogue.list(self.snapshot.at()))
+        Ok(self.core().catalogue.list(self.snapshot.at()))
     }
 
     /// The value under a key. Logarithmic in the size of the tree; usually no copy.
@@ -89,32 +106,16 @@ impl ReadTxn {
     /// # Errors
     /// There is no such tree, or a page cannot be read.
     pub fn get(&self, tree: TreeId, key: &[u8]) -> Result<Option<Value>, Error> {
-        let root = self.root(tree)?;
-        let mut restarts = Restarts::default();
-        loop {
-            restarts.another()?;
-            let missing = match self.find_resident(root, key)? {
-                Ok(found) => return Ok(found),
-                Err(Absent::Page(page)) => page,
-                Err(Absent::Blob(blob)) => return Ok(Some(Value::owned(self.read_blob(blob)?))),
-            };
-            self.load(missing)?;
-        }
+        self.reader().get(self.root(tree)?, key)
     }
 
-    fn find_resident(&self, root: PageId, key: &[u8]) -> Result<Result<Option<Value>, Absent>, Error> {
-        // One pin for the whole descent; those of the single pages are then cheap.
-        let _pin = crossbeam_epoch::pin();
-        let pages = self.pages();
-        match find(&pages, root, key) {
-            Ok(None) => Ok(Ok(None)),
-            Ok(Some((page, found))) => match &found.cell {
-                FoundCell::Inline(range) => Ok(Ok(Some(page.value(&found, range.clone())))),
-                FoundCell::Blob(blob) => Ok(Err(Absent::Blob(*blob))),
-            },
-            Err(ReadError::NotResident(page)) => Ok(Err(Absent::Page(page))),
-            Err(ReadError::Failed(error)) => Err(error),
-        }
+    /// As [`ReadTxn::get`], for a tree that was looked up before: takes no lock, not even for the first key.
+    ///
+    /// # Errors
+    /// The tree does not exist in this snapshot, or a page cannot be read.
+    #[inline]
+    pub fn get_in(&self, tree: &TreeRef, key: &[u8]) -> Result<Option<Value>, Error> {
+        self.reader().get(tree.root_at(self.snapshot.at())?, key)
     }
 
     /// Whether a key is there.
@@ -122,17 +123,15 @@ impl ReadTxn {
     /// # Errors
     /// There is no such tree, or a page cannot be read.
     pub fn contains(&self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
-        let root = self.root(tree)?;
-        let mut restarts = Restarts::default();
-        loop {
-            restarts.another()?;
-            let found = find(&self.pages(), root, key).map(|found| found.is_some());
-            match found {
-                Ok(found) => return Ok(found),
-                Err(ReadError::NotResident(page)) => self.load(page)?,
-                Err(ReadError::Failed(error)) => return Err(error),
-            }
-        }
+        self.reader().contains(self.root(tree)?, key)
+    }
+
+    /// As [`ReadTxn::contains`], for a tree that was looked up before.
+    ///
+    /// # Errors
+    /// The tree does not exist in this snapshot, or a page cannot be read.
+    pub fn contains_in(&self, tree: &TreeRef, key: &[u8]) -> Result<bool, Error> {
+        self.reader().contains(tree.root_at(self.snapshot.at())?, key)
     }
 
     /// How many keys a tree holds. Takes constant time.
@@ -153,42 +152,10 @@ impl ReadTxn {
     }
 
     pub(crate) fn leaf(&self, tree: TreeId, seek: Seek<'_>) -> Result<LeafView, Error> {
-        let root = self.root(tree)?;
-        let mut restarts = Restarts::default();
-        loop {
-            restarts.another()?;
-            let leaf = match leaf_for(&self.pages(), root, seek) {
-                Ok((_, page)) => Ok(LeafView::new(&page)?),
-                Err(ReadError::NotResident(page)) => Err(page),
-                Err(ReadError::Failed(error)) => return Err(error),
-            };
-            match leaf {
-                Ok(leaf) => return Ok(leaf),
-                Err(page) => {
-                    self.announce(root, seek);
-                    self.load(page)?;
-                }
-            }
-        }
-    }
-
-    /// Announces the reads that a scan in this direction is about to make, as far as one inner node knows them.
-    fn announce(&self, root: PageId, seek: Seek<'_>) {
-        const AHEAD: usize = 32;
-        if let Ok(pages) = kestrel_btree::leaves_ahead(&self.pages(), root, seek, AHEAD) {
-            for page in pages {
-                self.core.pager.will_need(page);
-            }
-        }
+        self.reader().leaf(self.root(tree)?, seek)
     }
 
     pub(crate) fn read_blob(&self, blob: BlobRef) -> Result<Vec<u8>, Error> {
-        Ok(self.core.pager.read_blob(blob.page, self.snapshot.at(), blob.len, blob.checksum)?)
+        self.reader().read_blob(blob)
     }
-}
-
-/// What is not in memory.
-enum Absent {
-    Page(PageId),
-    Blob(BlobRef),
 }

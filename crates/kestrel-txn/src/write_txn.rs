@@ -10,7 +10,7 @@ use kestrel_pager::{Snapshot, Timestamp, TreeId};
 use kestrel_wal::Lsn;
 
 use crate::catalogue::TreeInfo;
-use crate::core::{Core, SharedLock};
+use crate::core::Core;
 use crate::cursor::{Cursor, Source};
 use crate::draft::{Draft, check_name, tree_not_found};
 use crate::journal::Journal;
@@ -48,10 +48,10 @@ pub(crate) struct State {
     pub(crate) journal: Journal,
     /// What it read, if that counts.
     pub(crate) reads: Option<Reads>,
-    pub(crate) snapshot: Snapshot,
     undo: Undo,
     broken: Option<Error>,
-    _lock: SharedLock,
+    /// Dropped last: after the end of the last snapshot of a closed database, others may open the files.
+    pub(crate) snapshot: Snapshot,
 }
 
 impl std::fmt::Debug for Shared {
@@ -62,7 +62,7 @@ impl std::fmt::Debug for Shared {
 
 impl WriteTxn {
     pub(crate) fn new(core: &Arc<Core>, isolation: Isolation) -> Result<WriteTxn, Error> {
-        let lock = core.share_lock()?;
+        core.check_open()?;
         core.check_writable()?;
         let snapshot = {
             let mut window = core.window.lock();
@@ -75,14 +75,16 @@ impl WriteTxn {
             draft: Draft::new(&core.pager, &core.catalogue, snapshot.at()),
             journal: Journal::new(limit),
             reads: (isolation == Isolation::Serializable).then(|| Reads::new(limit)),
-            snapshot,
             undo: Undo::new(core.options.undo_bytes()),
             broken: None,
-            _lock: lock,
+            snapshot,
         };
         let shared =
             Shared { core: Arc::clone(core), state: Mutex::new(Some(state)), generation: AtomicU64::new(0) };
-        Ok(WriteTxn { shared: Arc::new(shared) })
+        let txn = WriteTxn { shared: Arc::new(shared) };
+        // Now that its snapshot is registered. If the database was closed meanwhile, dropping the transaction ends it.
+        core.check_open()?;
+        Ok(txn)
     }
 
     /// The newest commit that its snapshot contains.
