@@ -51,9 +51,7 @@ impl Core {
         };
         let lsn = Lsn(state.lsn);
         let written = self
-            .wal
-            .flush(lsn)
-            .map_err(Error::from)
+            .flush_log_to(lsn)
             .and_then(|()| Ok(self.pager.write_dirty(&dirty, snapshot.at(), &mut writer, |_| {})?))
             .and_then(|()| Ok(writer.finish(&state)?));
         if let Err(error) = written {

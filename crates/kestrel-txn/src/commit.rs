@@ -4,6 +4,7 @@ use kestrel_check::sync::atomic::Ordering;
 use std::sync::Arc;
 
 use kestrel_pager::{Change, Timestamp, TreeId};
+use kestrel_wal::Lsn;
 
 use crate::conflict::{Access, ConflictPlace};
 use crate::core::Core;
@@ -11,7 +12,7 @@ use crate::draft::{Adoptable, Draft};
 use crate::overlay::Fit;
 use crate::validation::Validation;
 use crate::write_txn::State;
-use crate::{Durability, Error, ErrorKind};
+use crate::{CommitTicket, Durability, Error, ErrorKind};
 
 /// How often operations are run again outside the gate before that is done inside, where nobody can get in between.
 const ATTEMPTS_OUTSIDE: usize = 2;
@@ -22,29 +23,62 @@ const THINNED_MAX: usize = 4096;
 
 impl Core {
     /// Commits a transaction. On an error nothing was published, unless the log failed.
-    pub(crate) fn commit(
-        self: &Arc<Self>,
-        mut state: State,
-        durability: Durability,
-    ) -> Result<Timestamp, Error> {
-        let began = state.snapshot.at();
+    pub(crate) fn commit(self: &Arc<Self>, state: State, durability: Durability) -> Result<Timestamp, Error> {
         if state.journal.is_empty() {
-            drop(state);
-            self.leave_window(began);
             // What it read may not be durable yet; the caller may act on it.
-            let at = began;
-            self.visibility.reach(at, &self.wal, self.snapshots()).map_err(|error| self.fail(error))?;
+            let at = self.end_unchanged(state);
+            self.reach(at)?;
             return Ok(at);
         }
-        let published = self.publish(&mut state, durability);
-        drop(state);
-        let (ts, pruned) = published.inspect_err(|_| self.leave_window(began))?;
-        self.counters.commits.fetch_add(1, Ordering::Relaxed);
-        let reached = self.visibility.reach(ts, &self.wal, self.snapshots());
-        reached.map_err(|error| self.fail(error))?;
+        let (ts, pruned) = self.publish_and_end(state, durability)?;
+        self.reach(ts)?;
         self.bound_log_buffer()?;
         self.pager.prune(pruned.max(PRUNE_MIN));
         Ok(ts)
+    }
+
+    /// Commits a transaction as `Immediate`, and leaves the waiting to a ticket. On an error nothing was published.
+    pub(crate) fn commit_async(self: &Arc<Self>, state: State) -> Result<CommitTicket, Error> {
+        if state.journal.is_empty() {
+            return Ok(CommitTicket::new(Arc::clone(self), self.end_unchanged(state)));
+        }
+        let (ts, pruned) = self.publish_and_end(state, Durability::Immediate)?;
+        // Another thread may have flushed it before it was published, and could not make it visible then.
+        self.advance_visible();
+        // From here on only the ticket can fail, and it knows from the log whether it does.
+        let _ = self.bound_unsynced();
+        self.pager.prune(pruned.max(PRUNE_MIN));
+        Ok(CommitTicket::new(Arc::clone(self), ts))
+    }
+
+    /// Waits for the disk if very much is published and not durable. It is not visible either, so all that it replaced is kept,
+    /// and the memory for that is bounded.
+    fn bound_unsynced(&self) -> Result<(), Error> {
+        self.bound_log_buffer()?;
+        let may_wait = self.wal.end().0.saturating_sub(self.options.log_buffer() as u64);
+        if self.wal.durable().0 < may_wait { self.flush_log_to(Lsn(may_wait)) } else { Ok(()) }
+    }
+
+    /// Returns what a transaction without changes saw.
+    fn end_unchanged(&self, state: State) -> Timestamp {
+        let at = state.snapshot.at();
+        drop(state);
+        self.leave_window(at);
+        at
+    }
+
+    /// Publishes what a transaction did; whatever comes of that, it has ended.
+    fn publish_and_end(
+        self: &Arc<Self>,
+        mut state: State,
+        durability: Durability,
+    ) -> Result<(Timestamp, usize), Error> {
+        let began = state.snapshot.at();
+        let published = self.publish(&mut state, durability);
+        drop(state);
+        let published = published.inspect_err(|_| self.leave_window(began))?;
+        self.counters.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(published)
     }
 
     /// Everything up to the end of the gate. Returns the timestamp, and how many pages were changed; the transaction then
@@ -188,7 +222,7 @@ impl Core {
         self.snapshots().set_applied(ts);
         drop(gate);
         // If an earlier commit is still on its way to the disk, that will raise it.
-        self.visibility.advance(&self.wal, self.snapshots());
+        self.advance_visible();
         Ok(true)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 use kestrel_check::sync::Mutex;
 use kestrel_io::StorageLock;
-use kestrel_pager::{Pager, Snapshot, Snapshots, TreeId};
+use kestrel_pager::{Pager, Snapshot, Snapshots, Timestamp, TreeId};
 use kestrel_wal::{Lsn, Wal};
 
 use crate::catalogue::Catalogue;
@@ -102,8 +102,41 @@ impl Core {
         }
     }
 
+    /// Makes everything in the log durable, and what was waiting for that visible.
     pub(crate) fn flush_log(&self) -> Result<(), Error> {
-        self.wal.flush(self.wal.end()).map_err(|error| self.fail(error.into()))
+        self.flush_log_to(self.wal.end())
+    }
+
+    /// The same up to a place.
+    pub(crate) fn flush_log_to(&self, to: Lsn) -> Result<(), Error> {
+        self.sync_log(to)?;
+        self.advance_visible();
+        Ok(())
+    }
+
+    /// Returns once `visible` has reached a published timestamp, making durable what stands in the way.
+    pub(crate) fn reach(&self, ts: Timestamp) -> Result<(), Error> {
+        debug_assert!(self.snapshots().applied() >= ts, "nothing else can become visible");
+        while self.snapshots().visible() < ts {
+            match self.advance_visible() {
+                Some(end) => self.sync_log(end)?,
+                None => debug_assert!(self.snapshots().visible() >= ts, "all that is published was passed"),
+            }
+        }
+        Ok(())
+    }
+
+    /// See [`Visibility::advance`].
+    pub(crate) fn advance_visible(&self) -> Option<Lsn> {
+        self.visibility.advance(&self.wal, self.snapshots())
+    }
+
+    /// The caller advances `visible` if it succeeds.
+    fn sync_log(&self, to: Lsn) -> Result<(), Error> {
+        let unfinished = Unfinished { core: self };
+        let synced = self.wal.flush(to);
+        std::mem::forget(unfinished);
+        synced.map_err(|error| self.fail(error.into()))
     }
 
     /// An error if the database was closed. A transaction looks after it has registered its snapshot: see
@@ -133,9 +166,10 @@ impl Core {
 
     /// After a write or sync whose outcome is unknown: nothing is written any more, what is there can be read.
     pub(crate) fn fail(&self, error: Error) -> Error {
-        let mut failure = self.failure.lock();
-        if failure.is_none() {
-            *failure = Some(error.clone());
+        let first = self.failure.lock().get_or_insert_with(|| error.clone()).clone();
+        // Otherwise what is in the log can still become durable.
+        if self.wal.is_poisoned() {
+            self.visibility.fail(&first, &self.wal, self.snapshots());
         }
         error
     }
@@ -162,6 +196,17 @@ where
     let snapshot = Snapshot::visible(core);
     snapshot.registry().check_open()?;
     Ok(snapshot)
+}
+
+/// Dropped by a panic of the storage, it tells those who wait for the log that there is nothing to wait for.
+struct Unfinished<'a> {
+    core: &'a Core,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        self.core.fail(Error::new(ErrorKind::Io, "a write or sync of the log panicked"));
+    }
 }
 
 impl std::fmt::Debug for Core {

@@ -1,4 +1,4 @@
-//! Transactions: [`Engine`], [`ReadTxn`], [`WriteTxn`], [`Cursor`].
+//! Transactions: [`Engine`], [`ReadTxn`], [`WriteTxn`], [`CommitTicket`], [`Cursor`].
 //!
 //! A reader is a snapshot. A write transaction is a snapshot, a private overlay of pages, and a journal of its operations.
 //! A commit validates the journal's keys against what was committed meanwhile, appends the journal to the log and
@@ -52,6 +52,7 @@ mod recovery;
 mod restarts;
 mod scan_claim;
 mod share;
+mod ticket;
 mod undo;
 mod validation;
 mod value;
@@ -69,6 +70,7 @@ pub use kestrel_pager::{Timestamp, TreeId};
 pub use options::{Durability, EngineOptions, Isolation};
 pub use read_txn::ReadTxn;
 pub use share::{Share, Shares};
+pub use ticket::CommitTicket;
 pub use undo::SavepointId;
 pub use value::Value;
 pub use verify::VerifyReport;

@@ -1,7 +1,19 @@
 //! Which commits new snapshots may see: all up to the newest such that it and all before it are as durable as their
-//! committers asked.
+//! committers asked. And who is to be woken when that happens.
+//!
+//! `visible` is raised under the room's lock, and the wakers that it passes are taken out in the same critical section. Whoever
+//! wants to be woken looks at `visible` under that lock, and leaves its waker if it has to wait. So of the two, whichever
+//! comes second sees what the first one did: no waker is left behind a `visible` that has passed it. For the same reason none
+//! is left behind a failure of the log.
+//!
+//! That somebody raises `visible` after the log has become durable is the rule for those who make it so: everybody who
+//! flushes the log, or publishes a commit, [advances](Visibility::advance) afterwards.
+//!
+//! Wakers are foreign code: they are cloned, called and dropped without the lock.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::task::{Poll, Waker};
 
 use kestrel_check::sync::Mutex;
 use kestrel_pager::{Snapshots, Timestamp};
@@ -17,51 +29,125 @@ struct Pending {
     must_be_durable: bool,
 }
 
-/// Commits that were published and are not visible yet, in order.
+/// Commits that were published and are not visible yet, and who waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Visibility {
-    pending: Mutex<VecDeque<Pending>>,
+    room: Mutex<Room>,
 }
+
+#[derive(Debug, Default)]
+struct Room {
+    /// In order.
+    pending: VecDeque<Pending>,
+    /// By the timestamp that `visible` has to reach; the second number tells those apart that wait for the same.
+    wakers: BTreeMap<(Timestamp, u64), Waker>,
+    wakers_made: u64,
+    /// Why `visible` will never reach what is pending.
+    failure: Option<Error>,
+}
+
+/// Where a waker lies in the room.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WakerId(u64);
 
 impl Visibility {
     /// Notes a commit. Under the commit gate, before `applied` reaches it.
     pub(crate) fn add(&self, ts: Timestamp, end: Lsn, must_be_durable: bool) {
-        self.pending.lock().push_back(Pending { ts, end, must_be_durable });
+        self.room.lock().pending.push_back(Pending { ts, end, must_be_durable });
     }
 
-    /// Raises `visible` as far as the durable part of the log allows. Returns up to where the log has to become durable
-    /// before it can go on, if it stopped.
+    /// Raises `visible` as far as the durable part of the log allows, and wakes whom it passes. Returns up to where the log
+    /// has to become durable before it can go on, if it stopped. `None` if it reached everything that is published.
     pub(crate) fn advance(&self, wal: &Wal, snapshots: &Snapshots) -> Option<Lsn> {
-        let mut pending = self.pending.lock();
+        let (blocked, woken) = self.room.lock().advance(wal, snapshots);
+        woken.into_iter().for_each(Waker::wake);
+        blocked
+    }
+
+    /// After the log has failed for good: wakes everybody, as what is not visible by now never will be.
+    pub(crate) fn fail(&self, error: &Error, wal: &Wal, snapshots: &Snapshots) {
+        let woken = {
+            let mut room = self.room.lock();
+            // What became durable before the failure still is.
+            let (_, mut woken) = room.advance(wal, snapshots);
+            room.failure.get_or_insert_with(|| error.clone());
+            woken.extend(mem::take(&mut room.wakers).into_values());
+            woken
+        };
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether `visible` has reached a published timestamp, or never will.
+    pub(crate) fn outcome(&self, ts: Timestamp, snapshots: &Snapshots) -> Option<Result<(), Error>> {
+        // Without the lock for those who come late, as most do.
+        if snapshots.visible() >= ts { Some(Ok(())) } else { self.room.lock().outcome(ts, snapshots) }
+    }
+
+    /// As [`outcome`](Visibility::outcome); if there is none yet, keeps the waker in the place of the one before.
+    pub(crate) fn poll(
+        &self,
+        ts: Timestamp,
+        id: &mut Option<WakerId>,
+        waker: &Waker,
+        snapshots: &Snapshots,
+    ) -> Poll<Result<(), Error>> {
+        if snapshots.visible() >= ts {
+            return Poll::Ready(Ok(()));
+        }
+        let waker = waker.clone();
+        // Dropped behind the lock.
+        let _replaced;
+        let mut room = self.room.lock();
+        if let Some(outcome) = room.outcome(ts, snapshots) {
+            _replaced = Some(waker);
+            return Poll::Ready(outcome);
+        }
+        let WakerId(number) = *id.get_or_insert_with(|| {
+            room.wakers_made += 1;
+            WakerId(room.wakers_made)
+        });
+        _replaced = room.wakers.insert((ts, number), waker);
+        Poll::Pending
+    }
+
+    /// Lets go of a waker, if it still is there.
+    pub(crate) fn forget(&self, ts: Timestamp, WakerId(number): WakerId) {
+        let waker = self.room.lock().wakers.remove(&(ts, number));
+        // The lock is free again.
+        drop(waker);
+    }
+}
+
+impl Room {
+    fn advance(&mut self, wal: &Wal, snapshots: &Snapshots) -> (Option<Lsn>, Vec<Waker>) {
         let durable = wal.durable();
         let mut reached = None;
         let blocked = loop {
-            match pending.front() {
+            match self.pending.front() {
                 Some(first) if first.must_be_durable && durable < first.end => break Some(first.end),
-                // Not before it is published: another thread may be between noting and publishing.
+                // Not before it is published: another thread is between noting and publishing, and will advance itself.
                 Some(first) if first.ts > snapshots.applied() => break None,
                 Some(first) => reached = Some(first.ts),
                 None => break None,
             }
-            pending.pop_front();
+            self.pending.pop_front();
         };
+        let mut woken = Vec::new();
         if let Some(reached) = reached {
             snapshots.raise_visible(reached);
+            while let Some(first) = self.wakers.first_entry()
+                && first.key().0 <= reached
+            {
+                woken.push(first.remove());
+            }
         }
-        blocked
+        (blocked, woken)
     }
 
-    /// Returns once `visible` has reached a published timestamp, making durable what stands in the way.
-    pub(crate) fn reach(&self, ts: Timestamp, wal: &Wal, snapshots: &Snapshots) -> Result<(), Error> {
-        loop {
-            let blocked = self.advance(wal, snapshots);
-            if snapshots.visible() >= ts {
-                return Ok(());
-            }
-            match blocked {
-                Some(end) => wal.flush(end)?,
-                None => kestrel_check::sync::yield_now(),
-            }
+    fn outcome(&self, ts: Timestamp, snapshots: &Snapshots) -> Option<Result<(), Error>> {
+        if snapshots.visible() >= ts {
+            return Some(Ok(()));
         }
+        self.failure.clone().map(Err)
     }
 }

@@ -19,7 +19,7 @@ use crate::operation::Operation;
 use crate::page::LeafView;
 use crate::scan_claim::{Reads, ScanClaim, SharedClaim, identity_key};
 use crate::undo::{Compensation, OldValue, SavepointId, Undo};
-use crate::{Durability, Error, ErrorKind, Isolation, Value};
+use crate::{CommitTicket, Durability, Error, ErrorKind, Isolation, Value};
 
 /// Values up to this size go to the log whole; larger ones are referred to, in the data file.
 const LOGGED_MAX: usize = 64 << 10;
@@ -321,6 +321,19 @@ impl WriteTxn {
     /// A conflict, after which the transaction is to be run again; no room in the log; or a failed write, after which the
     /// database takes no more writes, and whether the commit survives is known when it is opened again.
     pub fn commit(self, durability: Durability) -> Result<Timestamp, Error> {
+        self.end(|core, state| core.commit(state, durability))
+    }
+
+    /// Publishes the changes, all or none, without waiting for the disk: the ticket resolves once they are durable and
+    /// visible. Only if very much is on its way to the disk, or large values are among the changes, the call itself waits.
+    ///
+    /// # Errors
+    /// A conflict, after which the transaction is to be run again; or no room in the log. Nothing was published then.
+    pub fn commit_async(self) -> Result<CommitTicket, Error> {
+        self.end(Core::commit_async)
+    }
+
+    fn end<T>(self, commit: impl FnOnce(&Arc<Core>, State) -> Result<T, Error>) -> Result<T, Error> {
         let state = self.shared.state.lock().take();
         let Some(mut state) = state else { return Err(Error::closed()) };
         let core = &self.shared.core;
@@ -332,7 +345,7 @@ impl WriteTxn {
                 core.leave_window(at);
                 Err(failed_before(&error))
             }
-            None => core.commit(state, durability),
+            None => commit(core, state),
         };
         // Only now: the log has to reach back to the fragment until the commit is as durable as asked for.
         core.forget_fragment(fragment);

@@ -287,6 +287,12 @@ impl Wal {
         Lsn(self.durable.load(Ordering::Acquire))
     }
 
+    /// Whether a write or sync failed: then nothing becomes durable any more.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.state.lock().poisoned
+    }
+
     /// Where the log ends: the next record lies there or later.
     #[must_use]
     pub fn end(&self) -> Lsn {

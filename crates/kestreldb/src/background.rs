@@ -1,6 +1,7 @@
 //! The threads: the only ones that Kestrel starts, and all that knows of threads.
 //!
-//! *kestrel-flush* makes `Eventual` commits durable a few milliseconds after they were made. *kestrel-keeper* prunes,
+//! *kestrel-flush* makes `Eventual` commits durable a few milliseconds after they were made, and those with tickets at once, for
+//! as long as there are any: what arrives during a sync is what the next one is for. *kestrel-keeper* prunes,
 //! consolidates, writes ahead and checkpoints. Both hold the engine, never the handle that users share: so the last
 //! handle's end ends them, not the other way round.
 //!
@@ -34,6 +35,17 @@ const KEEPER_INTERVAL: Duration = Duration::from_millis(20);
 const KEEPER_IDLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a worker rests after a failure.
 const FAILURE_INTERVAL: Duration = Duration::from_millis(500);
+
+/// What a commit leaves to the flusher.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flush {
+    /// It is durable.
+    Done,
+    /// Nobody waits for it.
+    Soon,
+    /// Somebody may wait for it.
+    Now,
+}
 
 /// The workers of one database, or what is left of them.
 #[derive(Debug)]
@@ -87,10 +99,12 @@ impl Background {
 
     /// Tells the workers of a commit.
     #[inline]
-    pub(crate) fn committed(&self, eventual: bool) {
+    pub(crate) fn committed(&self, flush: Flush) {
         fence(Ordering::SeqCst);
-        if eventual {
-            self.flush.raise();
+        match flush {
+            Flush::Done => {}
+            Flush::Soon => self.flush.raise(),
+            Flush::Now => self.flush.press(),
         }
         self.keeper.raise();
     }
@@ -130,9 +144,11 @@ pub(crate) fn give_way(time: Option<Duration>) {
 #[derive(Default)]
 struct Signal {
     raised: AtomicBool,
+    /// Work that is not to gather first. Implies `raised`.
+    pressed: AtomicBool,
     stopped: AtomicBool,
     error: Mutex<Option<Error>>,
-    /// Held by those who wait, and for a moment by those who change `raised` or `stopped` in a way to wake up for.
+    /// Held by those who wait, and for a moment by those who change one of the flags in a way to wake up for.
     gate: Mutex<()>,
     changed: Condvar,
 }
@@ -143,6 +159,22 @@ impl Signal {
         if !self.raised.load(Ordering::Relaxed) {
             self.raise_slowly();
         }
+    }
+
+    /// Raises it, and tells the worker not to wait for more.
+    #[inline]
+    fn press(&self) {
+        if !self.pressed.load(Ordering::Relaxed) {
+            self.press_slowly();
+        }
+    }
+
+    #[cold]
+    fn press_slowly(&self) {
+        let _gate = self.gate.lock();
+        self.raised.store(true, Ordering::Relaxed);
+        self.pressed.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
     }
 
     #[cold]
@@ -179,7 +211,7 @@ impl Signal {
         }
     }
 
-    /// The life of a worker: wait for the signal (or the idle interval), let some work gather, do all of it.
+    /// The life of a worker: wait for the signal (or the idle interval), let some work gather unless pressed, do all of it.
     fn serve(
         &self,
         interval: Duration,
@@ -189,8 +221,9 @@ impl Signal {
         let _note = NotePanic(self);
         while !self.is_stopped() {
             self.wait(idle_interval, || self.raised.load(Ordering::Relaxed));
-            self.wait(Some(interval), || false);
+            self.wait(Some(interval), || self.pressed.load(Ordering::Relaxed));
             self.raised.store(false, Ordering::Relaxed);
+            self.pressed.store(false, Ordering::Relaxed);
             fence(Ordering::SeqCst);
             match self.work_off(&mut work) {
                 Ok(()) => *self.error.lock() = None,
@@ -231,6 +264,7 @@ impl fmt::Debug for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signal")
             .field("raised", &self.raised)
+            .field("pressed", &self.pressed)
             .field("stopped", &self.stopped)
             .field("error", &self.error)
             .finish_non_exhaustive()
@@ -326,6 +360,26 @@ mod tests {
                 until(|| signal.error().is_none());
             },
         );
+    }
+
+    #[test]
+    fn pressed_work_does_not_gather() {
+        let (signal, passes) = (Signal::default(), AtomicU64::new(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let minute = Duration::from_secs(60);
+                signal.serve(minute, None, || {
+                    passes.fetch_add(1, Ordering::SeqCst);
+                    Ok(false)
+                });
+            });
+            signal.raise();
+            for pass in 0..20 {
+                signal.press();
+                until(|| passes.load(Ordering::SeqCst) > pass);
+            }
+            signal.stop();
+        });
     }
 
     #[test]

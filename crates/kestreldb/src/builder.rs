@@ -99,8 +99,9 @@ impl Builder {
         Builder { checkpoint_log_bytes: Some(bytes), ..self }
     }
 
-    /// Whether two threads flush, checkpoint and tidy up in the background. Without them `Eventual` commits become durable with
-    /// the next `Immediate` one or [`Database::flush`], and [`Database::maintain`] has to be called now and then.
+    /// Whether two threads flush, checkpoint and tidy up in the background. Without them `Eventual` and asynchronous commits
+    /// become durable with the next `Immediate` one, [`CommitTicket::wait`](crate::CommitTicket::wait) or
+    /// [`Database::flush`], and [`Database::maintain`] has to be called now and then.
     /// Default: they do.
     pub fn background(self, background: bool) -> Builder {
         Builder { background, ..self }

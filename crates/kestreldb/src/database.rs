@@ -8,7 +8,7 @@ use kestrel_io::Storage;
 use kestrel_txn::{Statistics, VerifyReport};
 
 use crate::shared::Shared;
-use crate::{Builder, Error, ReadTxn, Result, Tree, TreeInfo, WriteOptions, WriteTxn};
+use crate::{Builder, CommitTicket, Error, ReadTxn, Result, Tree, TreeInfo, WriteOptions, WriteTxn};
 
 /// An open database: a directory of files that one process at a time has open.
 ///
@@ -147,13 +147,50 @@ impl Database {
         self.shared.write(options, body)
     }
 
+    /// As [`write`](Database::write), but does not wait for the disk: see
+    /// [`commit_async`](WriteTxn::commit_async). The closure runs before this returns, and again after conflicts; what is left
+    /// to the ticket is that the commit becomes durable and visible.
+    ///
+    /// ```
+    /// use kestreldb::{Database, Error};
+    ///
+    /// # fn main() -> Result<(), Error> {
+    /// let db = Database::in_memory()?;
+    /// let orders = db.tree("orders")?;
+    /// let (number, ticket) = db.write_async(|tx| {
+    ///     let number = tx.len(&orders)? + 1;
+    ///     tx.put(&orders, number.to_be_bytes(), "1 apple")?;
+    ///     Ok::<_, Error>(number)
+    /// })?;
+    /// assert_eq!(number, 1);
+    /// ticket.wait()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn write_async<T, E: From<Error>>(
+        &self,
+        body: impl FnMut(&WriteTxn) -> Result<T, E>,
+    ) -> Result<(T, CommitTicket), E> {
+        self.write_async_with(self.shared.defaults, body)
+    }
+
+    /// As [`write_async`](Database::write_async), with options of its own, of which the durability does not matter.
+    pub fn write_async_with<T, E: From<Error>>(
+        &self,
+        options: WriteOptions,
+        body: impl FnMut(&WriteTxn) -> Result<T, E>,
+    ) -> Result<(T, CommitTicket), E> {
+        self.shared.run(options, body, WriteTxn::commit_async)
+    }
+
     /// The options that write transactions have unless told otherwise.
     #[must_use]
     pub fn write_options(&self) -> WriteOptions {
         self.shared.defaults
     }
 
-    /// Makes all commits so far durable, those with `Eventual` durability too.
+    /// Makes all commits so far durable, those with `Eventual` durability too, and resolves the tickets of the asynchronous
+    /// ones.
     pub fn flush(&self) -> Result<()> {
         Ok(self.shared.engine.flush_log()?)
     }

@@ -33,12 +33,33 @@
 //! # }
 //! ```
 //!
+//! A commit waits until it is on disk. Who has other things to do takes a [`CommitTicket`] instead, to wait for later or to
+//! `.await`, in any runtime; many commits then share one sync of the disk.
+//!
+//! ```
+//! # use kestreldb::{Database, Error};
+//! # fn main() -> Result<(), Error> {
+//! # let db = Database::in_memory()?;
+//! let events = db.tree("events")?;
+//! let mut tickets = Vec::new();
+//! for n in 0..100_u32 {
+//!     let (_, ticket) = db.write_async(|tx| tx.put(&events, n.to_be_bytes(), "happened"))?;
+//!     tickets.push(ticket);
+//! }
+//! for ticket in tickets {
+//!     ticket.wait()?;
+//! }
+//! assert_eq!(events.len()?, 100);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # What holds
 //! - **Atomic**: all of a transaction is there, or none, whatever happens.
 //! - **Isolated**: [serializable](Isolation::Serializable) unless told otherwise, phantoms included. What cannot be
 //!   put in order is a [conflict](Error::is_conflict).
-//! - **Durable**: a commit returns when it is on disk, unless it asked [not to wait](Durability::Eventual). A crash
-//!   leaves a prefix of the commits.
+//! - **Durable**: a commit returns when it is on disk, unless it asked [not to wait](Durability::Eventual) or for
+//!   [a ticket](WriteTxn::commit_async). A crash leaves a prefix of the commits.
 //! - **Bounded**: memory has one [budget](Builder::memory_budget). Nothing else has to be set in advance.
 //! - **Checked**: everything read from disk passes a checksum first. What does not is an error that names the place.
 //!
@@ -63,6 +84,7 @@ mod range;
 mod read_txn;
 mod savepoint;
 mod shared;
+mod ticket;
 mod tree;
 mod upkeep;
 mod value;
@@ -79,6 +101,7 @@ pub use options::WriteOptions;
 pub use range::Range;
 pub use read_txn::ReadTxn;
 pub use savepoint::Savepoint;
+pub use ticket::CommitTicket;
 pub use tree::Tree;
 pub use value::Value;
 pub use write_txn::WriteTxn;

@@ -40,14 +40,24 @@ impl Shared {
     pub(crate) fn write<T, E: From<Error>>(
         self: &Arc<Self>,
         options: WriteOptions,
-        mut body: impl FnMut(&WriteTxn) -> Result<T, E>,
+        body: impl FnMut(&WriteTxn) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.run(options, body, WriteTxn::commit).map(|(value, _)| value)
+    }
+
+    /// The same with another way to commit, whose result is returned as well.
+    pub(crate) fn run<T, C, E: From<Error>>(
+        self: &Arc<Self>,
+        options: WriteOptions,
+        mut body: impl FnMut(&WriteTxn) -> Result<T, E>,
+        commit: impl Fn(WriteTxn) -> Result<C>,
+    ) -> Result<(T, C), E> {
         let mut backoff = Backoff::new(options.retries);
         loop {
             let txn = self.begin_write(options)?;
             let error: E = match body(&txn) {
-                Ok(value) => match txn.commit() {
-                    Ok(_) => return Ok(value),
+                Ok(value) => match commit(txn) {
+                    Ok(committed) => return Ok((value, committed)),
                     Err(error) if error.is_conflict() => error.into(),
                     Err(error) => return Err(error.into()),
                 },

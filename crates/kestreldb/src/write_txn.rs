@@ -6,9 +6,12 @@ use std::sync::{Arc, OnceLock};
 
 use kestrel_txn::{Durability, Timestamp, TreeInfo};
 
+use crate::background::Flush;
 use crate::binding::{Binding, Created};
 use crate::shared::Shared;
-use crate::{CasMismatch, Error, ErrorKind, IntoKeyRange, Key, KeyRange, Range, Result, Tree, Value};
+use crate::{
+    CasMismatch, CommitTicket, Error, ErrorKind, IntoKeyRange, Key, KeyRange, Range, Result, Tree, Value,
+};
 
 /// A write transaction: it sees one state of the database and its own writes, and all of them become visible and
 /// durable at once with [`commit`](WriteTxn::commit). Dropped, it never was.
@@ -276,8 +279,44 @@ impl WriteTxn {
         let WriteTxn { txn, mut created, durability, shared, .. } = self;
         let timestamp = txn.commit(durability)?;
         created.commit(timestamp);
-        shared.background.committed(durability == Durability::Eventual);
+        shared.background.committed(match durability {
+            Durability::Immediate => Flush::Done,
+            Durability::Eventual => Flush::Soon,
+        });
         Ok(timestamp)
+    }
+
+    /// Commits without waiting for the disk. When the call returns, the commit has its place: later write transactions build
+    /// on it. The ticket resolves once the commit and all before it are durable, and only then do readers see it.
+    /// The transaction's [durability](crate::WriteOptions::durability) does not matter.
+    ///
+    /// Conflicts, and everything else that keeps the transaction from being committed, are errors of the call, and nothing
+    /// of it is left then. The call waits for the disk only if a value of more than 64 KiB was written, or if very much is on
+    /// its way to the disk already (4 MiB of log, or less with a small [budget](crate::Builder::memory_budget)).
+    ///
+    /// ```
+    /// use kestreldb::{Database, Error};
+    ///
+    /// # async fn example() -> Result<(), Error> {
+    /// let db = Database::in_memory()?;
+    /// let stock = db.tree("stock")?;
+    /// let tx = db.begin_write()?;
+    /// tx.put(&stock, "apple", "3")?;
+    /// let ticket = tx.commit_async()?;
+    /// // Time to do something else.
+    /// ticket.await?;
+    /// assert_eq!(stock.get("apple")?.unwrap(), "3");
+    /// # Ok(())
+    /// # }
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    /// # runtime.block_on(example()).unwrap();
+    /// ```
+    pub fn commit_async(self) -> Result<CommitTicket> {
+        let WriteTxn { txn, mut created, shared, .. } = self;
+        let ticket = txn.commit_async()?;
+        created.commit(ticket.timestamp());
+        shared.background.committed(Flush::Now);
+        Ok(CommitTicket::new(ticket))
     }
 
     /// Forgets everything that was written. Dropping the transaction does the same.
