@@ -151,3 +151,76 @@ impl Room {
         self.failure.clone().map(Err)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+    use std::time::Duration;
+
+    use kestrel_io::MemoryStorage;
+    use kestrel_wal::LogOptions;
+
+    use super::*;
+    use crate::ErrorKind;
+
+    const ONE: Timestamp = Timestamp(1);
+    const TWO: Timestamp = Timestamp(2);
+
+    fn rooms() -> (Visibility, Wal, Arc<Snapshots>) {
+        let options = LogOptions { segment_size: 1 << 20, database: 1 };
+        let wal = Wal::create(Arc::new(MemoryStorage::new()), &options, Lsn(0)).unwrap();
+        (Visibility::default(), wal, Snapshots::new(ONE))
+    }
+
+    /// Between its first look at `visible` and the lock, a poll can be overtaken by whatever takes wakers out.
+    #[test]
+    fn a_poll_that_was_overtaken_leaves_no_waker() {
+        for fails in [false, true] {
+            let (visibility, wal, snapshots) = rooms();
+            visibility.add(TWO, wal.end(), true);
+            snapshots.set_applied(TWO);
+            thread::scope(|scope| {
+                let mut room = visibility.room.lock();
+                let poller = scope
+                    .spawn(|| visibility.poll(TWO, &mut None, Waker::noop(), &snapshots).map(|o| o.is_ok()));
+                // Time to get to the lock. If it takes longer, the test proves nothing, and fails nobody.
+                thread::sleep(Duration::from_millis(50));
+                if fails {
+                    room.failure = Some(Error::new(ErrorKind::Io, "the disk is gone"));
+                } else {
+                    assert!(room.advance(&wal, &snapshots).1.is_empty());
+                }
+                drop(room);
+                assert_eq!(poller.join().unwrap(), Poll::Ready(!fails));
+            });
+        }
+    }
+
+    #[test]
+    fn a_commit_that_is_noted_and_not_published_is_not_passed() {
+        let (visibility, wal, snapshots) = rooms();
+        visibility.add(TWO, wal.end(), true);
+        assert_eq!(visibility.advance(&wal, &snapshots), None);
+        assert_eq!(snapshots.visible(), ONE);
+        assert!(visibility.outcome(TWO, &snapshots).is_none());
+        snapshots.set_applied(TWO);
+        assert_eq!(visibility.advance(&wal, &snapshots), None);
+        assert_eq!(snapshots.visible(), TWO);
+        assert!(matches!(visibility.outcome(TWO, &snapshots), Some(Ok(()))));
+    }
+
+    #[test]
+    fn what_is_not_durable_holds_up_what_need_not_be() {
+        let (visibility, wal, snapshots) = rooms();
+        let end = wal.append(1, &[b"commit"]).unwrap().end;
+        visibility.add(TWO, end, true);
+        visibility.add(Timestamp(3), end, false);
+        snapshots.set_applied(Timestamp(3));
+        assert_eq!(visibility.advance(&wal, &snapshots), Some(end));
+        assert_eq!(snapshots.visible(), ONE);
+        wal.flush(end).unwrap();
+        assert_eq!(visibility.advance(&wal, &snapshots), None);
+        assert_eq!(snapshots.visible(), Timestamp(3));
+    }
+}
