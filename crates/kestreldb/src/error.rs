@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use kestrel_txn::Conflict;
+
 /// A result whose error is an [`Error`] unless said otherwise.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -85,6 +87,36 @@ impl Error {
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         self.kind() == ErrorKind::Conflict
+    }
+
+    /// What the two transactions collided over, for programs that want to know more than that it was a
+    /// [conflict](Error::is_conflict): to find keys that everybody writes, say. The message tells the same to people. `None`
+    /// for other errors, and where a tree is newer than the transaction that used it.
+    ///
+    /// ```
+    /// use kestreldb::{Access, ConflictPlace, Database, Error};
+    ///
+    /// # fn main() -> Result<(), Error> {
+    /// let db = Database::in_memory()?;
+    /// let stock = db.tree("stock")?;
+    /// let tx = db.begin_write()?;
+    /// let apples = tx.get(&stock, "apples")?;
+    /// stock.put("apples", "7")?;
+    /// tx.put(&stock, "report", apples.map_or("none", |_| "some"))?;
+    /// let error = tx.commit().unwrap_err();
+    /// let conflict = error.conflict().expect("somebody changed what was read");
+    /// assert_eq!(conflict.tree_name.as_deref(), Some("stock"));
+    /// assert_eq!(conflict.place, ConflictPlace::Key(b"apples".into()));
+    /// assert_eq!(conflict.access, Access::Read);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn conflict(&self) -> Option<&Conflict> {
+        match &*self.0 {
+            Inner::Engine(error) => error.conflict(),
+            Inner::Facade { .. } => None,
+        }
     }
 }
 

@@ -106,7 +106,10 @@ pub use tree::Tree;
 pub use value::Value;
 pub use write_txn::WriteTxn;
 
-pub use kestrel_txn::{Durability, Isolation, Statistics, Timestamp, TreeId, TreeInfo, VerifyReport};
+pub use kestrel_txn::{
+    Access, Conflict, ConflictPlace, Durability, Isolation, Statistics, Timestamp, TreeId, TreeInfo,
+    VerifyReport,
+};
 
 /// Where a database's files lie, for those who bring a place of their own.
 pub mod storage {

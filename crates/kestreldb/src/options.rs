@@ -39,7 +39,8 @@ impl WriteOptions {
     }
 
     /// What counts as a conflict: with [`Isolation::Serializable`] (the default) every commit since the transaction
-    /// began that wrote what it read or wrote; with [`Isolation::Snapshot`] only one that wrote what it wrote.
+    /// began that wrote what it read or wrote; with [`Isolation::Snapshot`] only one that wrote what it wrote. Of
+    /// [large transactions](crate::WriteTxn#large-transactions) that is known less exactly.
     #[must_use]
     pub fn isolation(self, isolation: Isolation) -> WriteOptions {
         WriteOptions { isolation, ..self }

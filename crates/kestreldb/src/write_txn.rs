@@ -21,6 +21,22 @@ use crate::{
 /// does by itself. Transactions can be shared among threads and kept across await points.
 ///
 /// A tree that was created by a transaction that is not in this one's state cannot be used in it: that is a conflict.
+///
+/// # What it relies on
+/// A [serializable](kestrel_txn::Isolation::Serializable) transaction relies on what it has *seen*: the keys it asked for, there or not;
+/// of a range what the iterator returned so far, and the gaps before each entry, to the end of the range only once it said that there
+/// is nothing more; of [`len`](WriteTxn::len) the whole tree; of names the trees they led to. It also relies on what it writes,
+/// which is all that counts under [snapshot isolation](kestrel_txn::Isolation::Snapshot). If a commit since it began changed any of
+/// that, its own commit is a conflict, whose [message](Error) and [details](Error::conflict) name the tree and the key.
+///
+/// # Large transactions
+/// Keys are remembered one by one up to a share of the memory budget: a 64th, or a megabyte, whatever is less. A transaction that
+/// reads or writes more is remembered by a few ranges, which hold its keys and as little else as the memory
+/// allows: for those who work in other trees or in other parts of the tree nothing changes, but who writes *between* its keys may
+/// be told of a conflict that is none, and so may it. The same holds for what many small transactions
+/// commit while a long one runs: the long one meets the older of them as ranges. Nothing is ever missed, so
+/// the price is that it has to run again. To spare it that, give large transactions keys of their own, or a quiet time, or
+/// [snapshot isolation](crate::WriteOptions::isolation), under which what they read does not count.
 pub struct WriteTxn {
     // Before `shared`: the transaction ends before the database is closed.
     txn: kestrel_txn::WriteTxn,

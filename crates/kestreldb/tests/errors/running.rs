@@ -1,6 +1,6 @@
 //! Calls that are refused by a database in good order.
 
-use kestreldb::{Database, ErrorKind, Isolation};
+use kestreldb::{Access, ConflictPlace, Database, ErrorKind, Isolation};
 
 use crate::fails;
 
@@ -141,11 +141,37 @@ fn a_conflict_says_what_to_do() {
         two.put(&tree, "k", "2").unwrap();
         two.put(&tree, "l", "2").unwrap();
         one.commit().unwrap();
-        fails(two.commit(), ErrorKind::Conflict, &[]);
+        let said = ["key \"k\"", "tree \"t\"", "which this one wrote, too", "run the transaction again"];
+        fails(two.commit(), ErrorKind::Conflict, &said);
         assert_eq!(tree.get("k").unwrap().unwrap(), "1");
         assert_eq!(tree.get("l").unwrap(), None);
         assert_eq!(db.statistics().conflicts, 1);
     }
+}
+
+#[test]
+fn a_conflict_names_what_was_read() {
+    let db = Database::in_memory().unwrap();
+    let tree = db.tree("täglich").unwrap();
+    for n in 0..10_u8 {
+        tree.put([n], "").unwrap();
+    }
+    let tx = db.begin_write().unwrap();
+    assert_eq!(tx.range(&tree, [3]..[8]).unwrap().take(2).count(), 2);
+    tx.put(&tree, "sum", "2").unwrap();
+    // Not seen yet; then in the gap between the two that were.
+    tree.put([5], "new").unwrap();
+    tree.put([3, 7], "new").unwrap();
+    let error = tx.commit().unwrap_err();
+    let conflict = error.conflict().unwrap();
+    assert_eq!(conflict.place, ConflictPlace::Key(vec![3, 7]));
+    assert_eq!((conflict.access, conflict.tree_name.as_deref()), (Access::Read, Some("täglich")));
+    let message = error.to_string();
+    assert!(
+        message.contains("key \"\\x03\\x07\" of tree") && message.contains("which this one read"),
+        "{message}"
+    );
+    assert!(db.begin_read().unwrap().get(&tree, "sum").unwrap().is_none());
 }
 
 #[test]
