@@ -347,7 +347,7 @@ impl WriteTxn {
             }
             None => commit(core, state),
         };
-        // Only now: the log has to reach back to the fragment until the commit is as durable as asked for.
+        // Only now that it is published or gone: a checkpoint that begins later holds what it did.
         core.forget_fragment(fragment);
         result
     }
