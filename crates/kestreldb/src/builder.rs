@@ -9,6 +9,7 @@ use kestrel_txn::{Durability, Engine, EngineOptions, Isolation};
 
 use crate::background::Background;
 use crate::shared::Shared;
+use crate::turn::Turn;
 use crate::upkeep::Upkeep;
 use crate::{Database, Error, ErrorKind, Result, WriteOptions};
 
@@ -138,7 +139,14 @@ impl Builder {
             let _ = engine.close();
             Error::io(ErrorKind::Io, format!("starting the background threads of {location}"), error)
         })?;
-        Ok(Database::new(Shared { engine, defaults: self.write, upkeep, background, location }))
+        Ok(Database::new(Shared {
+            engine,
+            defaults: self.write,
+            upkeep,
+            background,
+            turn: Turn::new(),
+            location,
+        }))
     }
 
     fn engine_options(&self) -> Result<EngineOptions> {

@@ -180,7 +180,7 @@ impl Database {
         options: WriteOptions,
         body: impl FnMut(&WriteTxn) -> Result<T, E>,
     ) -> Result<(T, CommitTicket), E> {
-        self.shared.run(options, body, WriteTxn::commit_async)
+        self.shared.write_async(options, body)
     }
 
     /// The options that write transactions have unless told otherwise.

@@ -86,6 +86,7 @@ mod savepoint;
 mod shared;
 mod ticket;
 mod tree;
+mod turn;
 mod upkeep;
 mod value;
 mod write_txn;

@@ -6,8 +6,9 @@ use kestrel_txn::Engine;
 
 use crate::background::Background;
 use crate::backoff::Backoff;
+use crate::turn::Turn;
 use crate::upkeep::Upkeep;
-use crate::{Error, Result, WriteOptions, WriteTxn};
+use crate::{CommitTicket, Error, Result, WriteOptions, WriteTxn};
 
 /// An open database. The end of the last handle stops the threads and closes it.
 #[derive(Debug)]
@@ -16,6 +17,7 @@ pub(crate) struct Shared {
     pub(crate) defaults: WriteOptions,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) background: Background,
+    pub(crate) turn: Turn,
     /// Where it lies, for messages.
     pub(crate) location: String,
 }
@@ -42,21 +44,37 @@ impl Shared {
         options: WriteOptions,
         body: impl FnMut(&WriteTxn) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.run(options, body, WriteTxn::commit).map(|(value, _)| value)
+        let commit = |txn: WriteTxn, backoff: &mut Backoff<'_>| {
+            if backoff.has_turn() {
+                // The disk makes nobody lose: others need not wait for it as well.
+                txn.commit_in_two(|| backoff.end_turn())
+            } else {
+                txn.commit()
+            }
+        };
+        self.run(options, body, commit).map(|(value, _)| value)
     }
 
-    /// The same with another way to commit, whose result is returned as well.
-    pub(crate) fn run<T, C, E: From<Error>>(
+    /// The same, but leaves the waiting for the disk to a ticket.
+    pub(crate) fn write_async<T, E: From<Error>>(
+        self: &Arc<Self>,
+        options: WriteOptions,
+        body: impl FnMut(&WriteTxn) -> Result<T, E>,
+    ) -> Result<(T, CommitTicket), E> {
+        self.run(options, body, |txn, _| txn.commit_async())
+    }
+
+    fn run<T, C, E: From<Error>>(
         self: &Arc<Self>,
         options: WriteOptions,
         mut body: impl FnMut(&WriteTxn) -> Result<T, E>,
-        commit: impl Fn(WriteTxn) -> Result<C>,
+        commit: impl Fn(WriteTxn, &mut Backoff<'_>) -> Result<C>,
     ) -> Result<(T, C), E> {
-        let mut backoff = Backoff::new(options.retries);
+        let mut backoff = Backoff::new(options.retries, &self.turn);
         loop {
             let txn = self.begin_write(options)?;
             let error: E = match body(&txn) {
-                Ok(value) => match commit(txn) {
+                Ok(value) => match commit(txn, &mut backoff) {
                     Ok(committed) => return Ok((value, committed)),
                     Err(error) if error.is_conflict() => error.into(),
                     Err(error) => return Err(error.into()),

@@ -292,6 +292,7 @@ impl WriteTxn {
     ///
     /// [`ErrorKind::Conflict`] means that another transaction came between: run it again.
     pub fn commit(self) -> Result<Timestamp> {
+        self.shared.turn.respect();
         let WriteTxn { txn, mut created, durability, shared, .. } = self;
         let timestamp = txn.commit(durability)?;
         created.commit(timestamp);
@@ -328,11 +329,26 @@ impl WriteTxn {
     /// # runtime.block_on(example()).unwrap();
     /// ```
     pub fn commit_async(self) -> Result<CommitTicket> {
+        self.shared.turn.respect();
         let WriteTxn { txn, mut created, shared, .. } = self;
         let ticket = txn.commit_async()?;
         created.commit(ticket.timestamp());
         shared.background.committed(Flush::Now);
         Ok(CommitTicket::new(ticket))
+    }
+
+    /// As [`commit`](WriteTxn::commit); `published` is called when the commit has its place, and before the wait for the disk.
+    pub(crate) fn commit_in_two(self, published: impl FnOnce()) -> Result<Timestamp> {
+        if self.durability == Durability::Eventual {
+            return self.commit();
+        }
+        let WriteTxn { txn, mut created, shared, .. } = self;
+        let ticket = txn.commit_async()?;
+        created.commit(ticket.timestamp());
+        published();
+        ticket.wait()?;
+        shared.background.committed(Flush::Done);
+        Ok(ticket.timestamp())
     }
 
     /// Forgets everything that was written. Dropping the transaction does the same.
