@@ -55,7 +55,8 @@ impl WriteOptions {
     }
 
     /// How often [`Database::write`](crate::Database::write) and the calls of a [`Tree`](crate::Tree) run again after a conflict
-    /// before they return it.
+    /// before they return it. After a few conflicts a transaction gets its turn to commit before others (see
+    /// [`Database::write`](crate::Database::write)), so 100, the default, is as good as any number; less than 8 means to do without.
     #[must_use]
     pub fn retries(self, retries: u32) -> WriteOptions {
         WriteOptions { retries, ..self }

@@ -102,7 +102,8 @@ fn a_long_transaction_gets_through_fast_ones() {
         stop.store(true, Ordering::Relaxed);
         long.unwrap()
     });
-    assert!(tries <= 5 * 20, "{tries} tries");
+    // So many as it takes to get the turn, and one for each commit that was on its way then, and room.
+    assert!(tries <= 5 * 15, "{tries} tries");
     assert!(written.into_inner() > 100, "others go on in between");
 }
 
