@@ -33,6 +33,9 @@ impl Delta {
     /// If a key or an inline value is longer than 65,535 bytes.
     #[must_use]
     pub fn with(existing: &[u8], op: LeafOp<'_>) -> Vec<u8> {
+        if existing.is_empty() {
+            return Delta::of(op);
+        }
         let mut out =
             Writer::with_capacity(existing.len() + 4 + OP_HEADER + op.key.len() + 64, count(existing) + 1);
         let mut pending = Some(op);
@@ -55,6 +58,16 @@ impl Delta {
             out.push(op);
         }
         out.finish()
+    }
+
+    /// The delta of one operation: what small transactions have most of, so it is built where it stays.
+    fn of(op: LeafOp<'_>) -> Vec<u8> {
+        let (_, len) = kind_and_len(&op);
+        let mut out = Vec::with_capacity(4 + 4 + OP_HEADER + op.key.len() + len);
+        out.extend_from_slice(&1_u32.to_le_bytes());
+        out.extend_from_slice(&8_u32.to_le_bytes());
+        encode(op, &mut out);
+        out
     }
 
     /// The delta that does what `older` and after it `newer` do.
@@ -99,23 +112,8 @@ impl Writer {
     }
 
     fn push(&mut self, op: LeafOp<'_>) {
-        assert!(op.key.len() <= usize::from(u16::MAX), "key longer than a leaf can hold");
         self.offsets.push(self.ops.len() as u32);
-        let (kind, len) = match op.change {
-            Change::Delete => (DELETE, 0),
-            Change::Put(Cell::Inline(value)) => (INLINE, value.len()),
-            Change::Put(Cell::Blob(_)) => (BLOB, BLOB_REF_LEN),
-        };
-        assert!(len <= usize::from(u16::MAX), "inline value longer than a leaf can hold");
-        self.ops.push(kind | if op.existed { EXISTED } else { 0 });
-        self.ops.extend_from_slice(&(op.key.len() as u16).to_le_bytes());
-        self.ops.extend_from_slice(&(len as u16).to_le_bytes());
-        self.ops.extend_from_slice(op.key);
-        match op.change {
-            Change::Delete => {}
-            Change::Put(Cell::Inline(value)) => self.ops.extend_from_slice(value),
-            Change::Put(Cell::Blob(blob)) => self.ops.extend_from_slice(&blob.encode()),
-        }
+        encode(op, &mut self.ops);
     }
 
     fn finish(self) -> Vec<u8> {
@@ -127,6 +125,30 @@ impl Writer {
         }
         out.extend_from_slice(&self.ops);
         out
+    }
+}
+
+/// The kind of an operation, and the length of its cell.
+fn kind_and_len(op: &LeafOp<'_>) -> (u8, usize) {
+    match op.change {
+        Change::Delete => (DELETE, 0),
+        Change::Put(Cell::Inline(value)) => (INLINE, value.len()),
+        Change::Put(Cell::Blob(_)) => (BLOB, BLOB_REF_LEN),
+    }
+}
+
+fn encode(op: LeafOp<'_>, out: &mut Vec<u8>) {
+    assert!(op.key.len() <= usize::from(u16::MAX), "key longer than a leaf can hold");
+    let (kind, len) = kind_and_len(&op);
+    assert!(len <= usize::from(u16::MAX), "inline value longer than a leaf can hold");
+    out.push(kind | if op.existed { EXISTED } else { 0 });
+    out.extend_from_slice(&(op.key.len() as u16).to_le_bytes());
+    out.extend_from_slice(&(len as u16).to_le_bytes());
+    out.extend_from_slice(op.key);
+    match op.change {
+        Change::Delete => {}
+        Change::Put(Cell::Inline(value)) => out.extend_from_slice(value),
+        Change::Put(Cell::Blob(blob)) => out.extend_from_slice(&blob.encode()),
     }
 }
 

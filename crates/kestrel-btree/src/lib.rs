@@ -73,6 +73,7 @@ mod path;
 mod put;
 mod range;
 mod split;
+mod together;
 mod write;
 
 pub use cell::{BlobRef, Cell, Change, LeafOp, Previous, fits_inline, max_inline, max_key};
@@ -87,9 +88,10 @@ pub use merged::MergedLeaf;
 pub use node::level;
 pub use packed::{packed_len, packed_parts, unpack, unpack_in_place};
 pub use pages::{PageView, ReadPages, WritePages};
-pub use put::{create_root, put, remove};
+pub use put::{create_root, put, put_at, remove};
 pub use range::{FreeStep, free_tree_step, remove_range};
 pub use split::split_leaf;
+pub use together::{TOGETHER, leaves_together};
 
 #[cfg(test)]
 mod model_tests;

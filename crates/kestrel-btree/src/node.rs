@@ -214,6 +214,14 @@ impl<'a> Node<'a> {
         Err(low)
     }
 
+    /// The node's bytes from about where the entry of a key lies, judged by the heads alone.
+    #[inline]
+    pub(crate) fn bytes_from(&self, key: &[u8]) -> &'a [u8] {
+        let wanted = head(key.get(self.prefix_len()..).unwrap_or(&[]));
+        let index = self.heads().partition_point(|head| u32::from_le_bytes(*head) < wanted);
+        self.bytes.get(self.entry_at(index)..).unwrap_or(&[])
+    }
+
     /// Like [`Node::search`] for any key, also one that this node does not cover.
     pub(crate) fn search_any(&self, key: &[u8]) -> Result<usize, usize> {
         let prefix = self.prefix();

@@ -35,6 +35,13 @@ pub trait ReadPages {
     /// # Errors
     /// Whatever keeps the page from being shown.
     fn page(&self, id: PageId) -> Result<Self::Page<'_>, Self::Error>;
+
+    /// A hint that it will be asked soon where a page lies.
+    fn prefetch_place(&self, _id: PageId) {}
+
+    /// A hint that a page will be looked at soon: the part of it that lies `depth` versions below the newest. What tells its
+    /// place was hinted at before.
+    fn prefetch(&self, _id: PageId, _depth: usize) {}
 }
 
 /// Private pages that an operation may change. All changes of one operation go to one overlay, so a failure

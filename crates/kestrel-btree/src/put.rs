@@ -53,6 +53,17 @@ fn locate<P: WritePages>(pages: &mut P, root: PageId, key: &[u8]) -> Result<Plac
     }
 }
 
+/// The place of a key in a leaf that was found for it before; `None` if it is not its leaf any more.
+fn locate_at<P: WritePages>(pages: &mut P, leaf: PageId, key: &[u8]) -> Result<Option<Place>, P::Error> {
+    let page = pages.fetch(leaf)?;
+    let node = Node::new(page.node());
+    if !node.is_leaf() || node.low() > key || node.high().is_some_and(|high| high <= key) {
+        return Ok(None);
+    }
+    let found = lookup(&page, key);
+    Ok(Some(Place { leaf, existed: found.is_some(), blob: found.and_then(|found| found.blob()) }))
+}
+
 /// Stores a cell under a key, replacing what is there; a blob that is replaced is freed.
 ///
 /// # Errors
@@ -66,12 +77,37 @@ pub fn put<P: WritePages>(
     key: &[u8],
     cell: Cell<'_>,
 ) -> Result<Previous, P::Error> {
+    put_at(pages, root, None, key, cell)
+}
+
+/// As [`put`], given a leaf of the tree, if one is known, that covered the key. Since it was found, no page of the tree may have
+/// been freed; leaves may have been split.
+///
+/// # Errors
+/// As [`put`].
+///
+/// # Panics
+/// As [`put`].
+pub fn put_at<P: WritePages>(
+    pages: &mut P,
+    root: PageId,
+    leaf: Option<PageId>,
+    key: &[u8],
+    cell: Cell<'_>,
+) -> Result<Previous, P::Error> {
     let capacity = pages.capacity();
     assert!(key.len() <= max_key(capacity), "key longer than a page can hold");
     if let Cell::Inline(value) = cell {
         assert!(fits_inline(capacity, key.len(), value.len()), "inline value longer than a page can hold");
     }
-    let Place { leaf, existed, blob } = locate(pages, root, key)?;
+    let known = match leaf {
+        Some(leaf) => locate_at(pages, leaf, key)?,
+        None => None,
+    };
+    let Place { leaf, existed, blob } = match known {
+        Some(place) => place,
+        None => locate(pages, root, key)?,
+    };
     if !pages.buffer(leaf, LeafOp { key, change: Change::Put(cell), existed })? {
         put_in_place(pages, root, leaf, key, cell)?;
     }

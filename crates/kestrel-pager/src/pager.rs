@@ -73,6 +73,37 @@ pub struct ChainHead {
     pub deltas: u32,
 }
 
+/// A look at the tops of chains, under one pin of the epoch: nothing that waits may happen while it lasts.
+pub struct Heads<'p> {
+    pager: &'p Pager,
+    guard: epoch::Guard,
+}
+
+impl Heads<'_> {
+    /// What lies at the top of a page's chain; `None` if the page does not exist in its newest state.
+    #[must_use]
+    pub fn head(&self, page: PageId) -> Option<ChainHead> {
+        match self.pager.table.get(page)?.load(&self.guard) {
+            Word::Empty => None,
+            Word::OnDisk(location) => Some(ChainHead {
+                timestamp: Timestamp(0),
+                accumulated: self.pager.bound_on_disk(location),
+                deltas: 0,
+            }),
+            Word::Version(head) if head.kind == crate::version::Kind::Tombstone => None,
+            Word::Version(head) => {
+                Some(ChainHead { timestamp: head.ts, accumulated: head.accumulated, deltas: head.deltas })
+            }
+        }
+    }
+
+    /// The newest timestamp of a page's chain, also if it was freed.
+    #[must_use]
+    pub fn newest(&self, page: PageId) -> Timestamp {
+        self.pager.table.get(page).map_or(Timestamp(0), |link| chain::newest(link, &self.guard))
+    }
+}
+
 /// All pages of one database.
 pub struct Pager {
     // Constant after construction.
@@ -219,26 +250,13 @@ impl Pager {
     /// What lies at the top of a page's chain; `None` if the page does not exist in its newest state.
     #[must_use]
     pub fn head(&self, page: PageId) -> Option<ChainHead> {
-        let guard = epoch::pin();
-        match self.table.get(page)?.load(&guard) {
-            Word::Empty => None,
-            Word::OnDisk(location) => Some(ChainHead {
-                timestamp: Timestamp(0),
-                accumulated: self.bound_on_disk(location),
-                deltas: 0,
-            }),
-            Word::Version(head) if head.kind == crate::version::Kind::Tombstone => None,
-            Word::Version(head) => {
-                Some(ChainHead { timestamp: head.ts, accumulated: head.accumulated, deltas: head.deltas })
-            }
-        }
+        self.heads().head(page)
     }
 
-    /// The newest timestamp of a page's chain, also if it was freed.
+    /// A look at the tops of many chains.
     #[must_use]
-    pub fn newest(&self, page: PageId) -> Timestamp {
-        let guard = epoch::pin();
-        self.table.get(page).map_or(Timestamp(0), |link| chain::newest(link, &guard))
+    pub fn heads(&self) -> Heads<'_> {
+        Heads { pager: self, guard: epoch::pin() }
     }
 
     /// At most so many bytes does the image there have.

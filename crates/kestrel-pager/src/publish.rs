@@ -16,6 +16,9 @@ use crate::{Location, OwnedFrame, PageId, Pager, Timestamp, TreeId};
 /// not in the processor's cache, for readers and writers alike.
 const RIPE: usize = 2;
 
+/// Changes for which one pin of the epoch is kept: pinning costs as much as a change, and a long pin holds up reclamation.
+const PINNED: usize = 64;
+
 /// What happens to one page.
 #[derive(Debug)]
 pub enum Change {
@@ -64,28 +67,44 @@ impl Change {
 impl Pager {
     /// Publishes changes, at most one a page, as those of the commit at `ts`. Under the commit gate.
     pub fn publish(&self, changes: impl IntoIterator<Item = Change>, ts: Timestamp) {
-        let mut superseded = Vec::new();
+        let mut noted = Noted::default();
+        let mut guard = epoch::pin();
         let mut dirty = self.dirty.lock();
-        for change in changes {
+        for (count, change) in changes.into_iter().enumerate() {
             dirty.insert(change.page());
-            let guard = epoch::pin();
-            if let Some(old) = self.publish_one(change, ts, &guard) {
-                superseded.push(old);
+            if count % PINNED == PINNED - 1 {
+                guard.repin();
             }
+            self.publish_one(change, ts, &mut noted, &guard);
         }
         drop(dirty);
+        drop(guard);
+        self.note(noted);
+    }
+
+    /// Files what was noted while publishing, each kind under one lock.
+    fn note(&self, noted: Noted) {
+        let Noted { superseded, with_delta, ripe } = noted;
         if !superseded.is_empty() {
             self.retired.lock().add(superseded);
         }
+        if !with_delta.is_empty() {
+            let mut pages = self.delta_pages.lock();
+            with_delta.into_iter().for_each(|page| pages.push(page));
+        }
+        if !ripe.is_empty() {
+            let mut pages = self.ripe_pages.lock();
+            ripe.into_iter().for_each(|page| pages.push(page));
+        }
     }
 
-    fn publish_one(&self, change: Change, ts: Timestamp, guard: &Guard) -> Option<Superseded> {
+    fn publish_one(&self, change: Change, ts: Timestamp, noted: &mut Noted, guard: &Guard) {
         let page = change.page();
         let spilled = matches!(change, Change::Spilled { .. });
         let base = match change {
             Change::Delta(delta) => {
-                self.publish_delta(delta, ts, guard);
-                return None;
+                self.publish_delta(delta, ts, noted, guard);
+                return;
             }
             Change::Image(mut frame) => {
                 let (level, bound) = {
@@ -128,10 +147,10 @@ impl Pager {
         }
         chain::debug_check(link, page, guard);
         // A place on disk without anything below will do without a stub one day.
-        old.or_else(|| spilled.then(|| Superseded::stub(page)))
+        noted.superseded.extend(old.or_else(|| spilled.then(|| Superseded::stub(page))));
     }
 
-    fn publish_delta(&self, mut delta: OwnedVersion, ts: Timestamp, guard: &Guard) {
+    fn publish_delta(&self, mut delta: OwnedVersion, ts: Timestamp, noted: &mut Noted, guard: &Guard) {
         let page = delta.page();
         let link = self.link(page);
         let deltas = {
@@ -155,8 +174,8 @@ impl Pager {
             head.deltas as usize + 1
         };
         match deltas {
-            1 => self.delta_pages.lock().push(page),
-            RIPE => self.ripe_pages.lock().push(page),
+            1 => noted.with_delta.push(page),
+            RIPE => noted.ripe.push(page),
             _ => {}
         }
     }
@@ -173,6 +192,16 @@ impl Pager {
         link.store(word);
         word
     }
+}
+
+/// What has to be filed about pages that were published.
+#[derive(Default)]
+struct Noted {
+    superseded: Vec<Superseded>,
+    /// Pages that got their first delta.
+    with_delta: Vec<PageId>,
+    /// Pages that have so many deltas now that they had better be merged.
+    ripe: Vec<PageId>,
 }
 
 enum Base {

@@ -349,6 +349,21 @@ impl OwnedVersion {
         self.version().page
     }
 
+    /// The tree of that page.
+    pub fn tree(&self) -> TreeId {
+        self.version().tree
+    }
+
+    /// A delta's payload.
+    pub fn payload(&self) -> &[u8] {
+        self.version().payload()
+    }
+
+    /// A delta's share in the size bound of the page.
+    pub fn cost(&self) -> u32 {
+        self.version().accumulated
+    }
+
     pub(crate) fn version(&self) -> VersionRef<'_> {
         // SAFETY: owned, so it lives as long as `self`.
         unsafe { VersionRef::new(self.0) }

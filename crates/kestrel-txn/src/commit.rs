@@ -10,8 +10,8 @@ use crate::conflict::{Access, ConflictPlace};
 use crate::core::Core;
 use crate::draft::{Adoptable, Draft};
 use crate::overlay::Fit;
+use crate::state::State;
 use crate::validation::Validation;
-use crate::write_txn::State;
 use crate::{CommitTicket, Durability, Error, ErrorKind};
 
 /// How often operations are run again outside the gate before that is done inside, where nobody can get in between.
@@ -103,6 +103,7 @@ impl Core {
         let mut newer = None;
         let gate = loop {
             // All that can be done before the gate; under it, little is left.
+            state.draft.overlay.seal();
             self.validate(state, &mut validation)?;
             let gate = self.gate.lock();
             self.check_open()?;
@@ -120,6 +121,7 @@ impl Core {
                 }
                 _ => {
                     newer = Some(self.replay(state)?);
+                    state.draft.overlay.seal();
                     break gate;
                 }
             }
@@ -130,7 +132,7 @@ impl Core {
         // From here on nothing fails.
         let draft = std::mem::replace(&mut state.draft, Draft::new(&self.pager, &self.catalogue, ts));
         let Draft { overlay, trees, .. } = draft;
-        self.note_thinned(overlay.thinned_leaves());
+        let thinned = overlay.thinned_leaves();
         let changes = overlay.into_changes();
         let count = changes.len();
         self.pager.publish(changes, ts);
@@ -148,6 +150,7 @@ impl Core {
         };
         drop(gate);
         drop((newer, forgotten));
+        self.note_thinned(thinned);
         if crowded {
             self.relieve_window();
         }
@@ -208,7 +211,8 @@ impl Core {
 
     /// Publishes a change of structure that changes no content: it has a timestamp of its own and no log record, as
     /// recovery makes its own structure. Returns whether it was published; `false` if somebody was faster.
-    pub(crate) fn publish_structure(&self, draft: Draft) -> Result<bool, Error> {
+    pub(crate) fn publish_structure(&self, mut draft: Draft) -> Result<bool, Error> {
+        draft.overlay.seal();
         let gate = self.gate.lock();
         self.check_open()?;
         self.check_writable()?;

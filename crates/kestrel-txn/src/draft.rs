@@ -6,8 +6,8 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use kestrel_btree::{
-    BlobRef, Cell, FoundCell, Seek, create_root, find, fits_inline, leaf_for, max_key, put, remove,
-    remove_range,
+    BlobRef, Cell, FoundCell, Seek, TOGETHER, create_root, find, fits_inline, leaf_for, leaves_together,
+    max_key, put_at, remove, remove_range,
 };
 use kestrel_pager::{Location, PageId, Pager, Timestamp, TreeId};
 
@@ -98,15 +98,49 @@ impl Draft {
         value: &[u8],
     ) -> Result<(bool, Option<(BlobRef, Location)>), Error> {
         let root = self.root(tree)?;
-        if fits_inline(self.pager.capacity(), key.len(), value.len()) {
-            return Ok((self.put_cell(tree, root, key, Cell::Inline(value))?, None));
+        if self.is_small(key, value) {
+            return Ok((self.put_cell(tree, (root, None), key, Cell::Inline(value))?, None));
         }
         let (blob, location) = self.overlay.write_blob(value)?;
-        Ok((self.put_cell(tree, root, key, Cell::Blob(blob))?, Some((blob, location))))
+        Ok((self.put_cell(tree, (root, None), key, Cell::Blob(blob))?, Some((blob, location))))
     }
 
-    fn put_cell(&mut self, tree: TreeId, root: PageId, key: &[u8], cell: Cell<'_>) -> Result<bool, Error> {
-        let existed = put(&mut self.overlay, root, key, cell)?.existed();
+    /// Whether a value lies in its leaf.
+    pub(crate) fn is_small(&self, key: &[u8], value: &[u8]) -> bool {
+        fits_inline(self.pager.capacity(), key.len(), value.len())
+    }
+
+    /// Whether a tree exists in this state.
+    pub(crate) fn check_tree(&mut self, tree: TreeId) -> Result<(), Error> {
+        self.root(tree).map(drop)
+    }
+
+    /// Stores small values under keys of one tree, in this order; at most [`TOGETHER`].
+    fn put_together(&mut self, tree: TreeId, puts: &[(&[u8], &[u8])]) -> Result<(), Error> {
+        if puts.is_empty() {
+            return Ok(());
+        }
+        let root = self.root(tree)?;
+        let mut keys = [&[][..]; TOGETHER];
+        for (key, (put, _)) in keys.iter_mut().zip(puts) {
+            *key = put;
+        }
+        let leaves = leaves_together(&self.overlay, root, &keys[..puts.len()]);
+        for (&(key, value), leaf) in puts.iter().zip(leaves) {
+            self.put_cell(tree, (root, leaf), key, Cell::Inline(value))?;
+        }
+        Ok(())
+    }
+
+    /// `place`: the tree's root, and the key's leaf if it is known.
+    fn put_cell(
+        &mut self,
+        tree: TreeId,
+        (root, leaf): (PageId, Option<PageId>),
+        key: &[u8],
+        cell: Cell<'_>,
+    ) -> Result<bool, Error> {
+        let existed = put_at(&mut self.overlay, root, leaf, key, cell)?.existed();
         self.count(tree, i64::from(!existed));
         Ok(existed)
     }
@@ -271,6 +305,27 @@ impl Draft {
         Ok(())
     }
 
+    /// Does what puts of small values say, whose arguments were checked: those of one tree together.
+    pub(crate) fn apply_together<'o>(
+        &mut self,
+        puts: impl Iterator<Item = Result<Operation<'o>, Error>>,
+    ) -> Result<(), Error> {
+        let mut together = Vec::with_capacity(TOGETHER);
+        let mut of_tree = TreeId::CATALOGUE;
+        for operation in puts {
+            let Operation::Put { tree, key, value } = operation? else {
+                return Err(record::damaged("an operation that does not wait was found among those that do"));
+            };
+            if tree != of_tree || together.len() == TOGETHER {
+                self.put_together(of_tree, &together)?;
+                together.clear();
+            }
+            of_tree = tree;
+            together.push((key, value));
+        }
+        self.put_together(of_tree, &together)
+    }
+
     /// Does what an operation says, which was validated or comes from the log.
     pub(crate) fn apply(
         &mut self,
@@ -289,7 +344,7 @@ impl Draft {
                     return Err(record::damaged("a large value is named that is not there"));
                 };
                 let blob = self.overlay.adopt_blob(location, len, checksum, page)?;
-                self.put_cell(tree, root, key, Cell::Blob(blob))?;
+                self.put_cell(tree, (root, None), key, Cell::Blob(blob))?;
             }
             Operation::Delete { tree, key } => {
                 self.delete(tree, key)?;

@@ -23,6 +23,9 @@ pub(crate) struct Journal {
     /// What streamed operations wrote.
     streamed: KeySet,
     operations: u64,
+    /// Where in `buffer` the operations begin that the draft does not know yet, and how many they are.
+    waiting_from: usize,
+    waiting: usize,
     /// Some operation refers to a large value in the data file, which has to be durable before the commit.
     pub(crate) refers_to_blobs: bool,
 }
@@ -36,6 +39,8 @@ impl Journal {
             last_fragment: None,
             streamed: KeySet::new(limit),
             operations: 0,
+            waiting_from: 0,
+            waiting: 0,
             refers_to_blobs: false,
         }
     }
@@ -49,6 +54,27 @@ impl Journal {
         self.operations += 1;
     }
 
+    /// Adds an operation that the draft is to be told of later. Returns how many wait.
+    pub(crate) fn add_waiting(&mut self, operation: &Operation<'_>) -> usize {
+        if self.waiting == 0 {
+            self.waiting_from = self.buffer.len();
+        }
+        self.add(operation);
+        self.waiting += 1;
+        self.waiting
+    }
+
+    /// The operations that the draft does not know, which counts as told.
+    pub(crate) fn take_waiting(&mut self) -> impl Iterator<Item = Result<Operation<'_>, Error>> {
+        self.waiting = 0;
+        operations(&self.buffer[self.waiting_from..])
+    }
+
+    /// Whether there are operations that the draft does not know.
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.waiting > 0
+    }
+
     /// Whether it is time to stream.
     pub(crate) fn is_full(&self) -> bool {
         self.buffer.len() > self.limit
@@ -60,6 +86,7 @@ impl Journal {
 
     /// Moves the operations to the log. Returns where the fragment begins. An error means that nothing changed.
     pub(crate) fn stream(&mut self, wal: &Wal) -> Result<Lsn, Error> {
+        debug_assert!(!self.is_waiting(), "what was streamed is not read again for the draft");
         let header = RecordHeader { timestamp: Timestamp(0), previous: self.last_fragment }.encode();
         let Appended { start, .. } = wal.append(FRAGMENT, &[&header, &self.buffer])?;
         self.first_fragment.get_or_insert(start);

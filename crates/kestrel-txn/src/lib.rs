@@ -52,6 +52,7 @@ mod recovery;
 mod restarts;
 mod scan_claim;
 mod share;
+mod state;
 mod ticket;
 mod undo;
 mod validation;

@@ -7,21 +7,26 @@
 //! Invariant: base bytes and costs of all deltas over a page never exceed a page's capacity, the private delta included,
 //! so that it can be made whole at any time.
 
+mod fit;
+
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use kestrel_btree::{
-    BlobRef, Corruption, Delta, LeafOp, PageView, ReadPages, WritePages, consolidate, delta_cost, level,
+    BlobRef, Corruption, Delta, LeafOp, ReadPages, WritePages, consolidate, delta_cost, level,
 };
 use kestrel_pager::{
-    Change, Fault, Location, MAX_DELTAS, OwnedFrame, PageId, Pager, PinnedPage, Timestamp, TreeId,
+    Fault, Location, MAX_DELTAS, OwnedFrame, OwnedVersion, PageId, Pager, PinnedPage, Timestamp, TreeId,
 };
 
 use crate::page::{Page, ReadError};
 use crate::restarts::Restarts;
 use crate::{Error, ErrorKind};
+
+pub(crate) use fit::Fit;
+use fit::sealed;
 
 /// Bytes of a delta besides its operations.
 const DELTA_HEADER: usize = 64;
@@ -30,9 +35,23 @@ const SPILL: usize = 128;
 
 /// What the transaction made of a page.
 enum Private {
-    Delta { tree: TreeId, payload: Vec<u8>, cost: u32 },
-    Whole { frame: OwnedFrame, born: bool },
-    Spilled { tree: TreeId, location: Location, len: u32, born: bool },
+    Delta {
+        tree: TreeId,
+        payload: Vec<u8>,
+        cost: u32,
+    },
+    /// A delta in the memory in which it will be published.
+    Sealed(OwnedVersion),
+    Whole {
+        frame: OwnedFrame,
+        born: bool,
+    },
+    Spilled {
+        tree: TreeId,
+        location: Location,
+        len: u32,
+        born: bool,
+    },
     Freed,
 }
 
@@ -60,15 +79,6 @@ pub(crate) struct Overlay {
     delta_bytes: usize,
     /// The published page that was fetched last: its bound of bytes, and its deltas.
     recent: Option<(PageId, u32, usize)>,
-}
-
-/// Whether an overlay can be published over the newest state.
-pub(crate) enum Fit {
-    Ready,
-    /// Somebody changed what it stands on: its operations have to be run again.
-    Stale,
-    /// This page has to be read to tell.
-    NotResident(PageId),
 }
 
 impl Overlay {
@@ -264,91 +274,6 @@ impl Overlay {
     pub(crate) fn is_empty(&self) -> bool {
         self.pages.is_empty() && self.blobs.is_empty()
     }
-
-    /// Leaves that got a private delta with deletions, by a key of each.
-    pub(crate) fn thinned_leaves(&self) -> Vec<(TreeId, Vec<u8>)> {
-        let thinned = |private: &Private| {
-            let Private::Delta { tree, payload, .. } = private else { return None };
-            let op = kestrel_btree::ops(payload).find(|op| op.change == kestrel_btree::Change::Delete)?;
-            Some((*tree, op.key.to_vec()))
-        };
-        self.pages.values().filter_map(thinned).collect()
-    }
-
-    /// Whether the overlay can be published as it is. Under the commit gate the answer stays true.
-    pub(crate) fn fit(&self) -> Fit {
-        for (&id, private) in &self.pages {
-            match private {
-                Private::Whole { born: true, .. } | Private::Spilled { born: true, .. } => {}
-                Private::Whole { .. } | Private::Spilled { .. } | Private::Freed => {
-                    if self.pager.newest(id) > self.at {
-                        return Fit::Stale;
-                    }
-                }
-                Private::Delta { tree, payload, cost } => match self.delta_fits(id, *tree, payload, *cost) {
-                    Fit::Ready => {}
-                    unfit => return unfit,
-                },
-            }
-        }
-        Fit::Ready
-    }
-
-    fn delta_fits(&self, id: PageId, tree: TreeId, payload: &[u8], cost: u32) -> Fit {
-        let Some(head) = self.pager.head(id) else { return Fit::Stale };
-        if head.deltas as usize >= MAX_DELTAS || (head.accumulated + cost) as usize > self.pager.capacity() {
-            return Fit::Stale;
-        }
-        if head.timestamp <= self.at {
-            return Fit::Ready;
-        }
-        // Changed, but it may still be the leaf that covers these keys. What they held is unchanged: that was validated.
-        let page = match self.pager.read(id, Timestamp::MAX) {
-            Ok(page) => page,
-            Err(Fault::NotResident(page)) => return Fit::NotResident(page),
-            Err(Fault::Missing(_)) => return Fit::Stale,
-        };
-        let same_tree = page.tree() == tree;
-        let page = Page::Published(page);
-        if !same_tree || level(page.node()) > 0 {
-            return Fit::Stale;
-        }
-        let Ok(leaf) = kestrel_btree::MergedLeaf::new(&page) else { return Fit::Stale };
-        let (low, high) = (leaf.low_fence(&page), leaf.high_fence(&page));
-        let covered =
-            kestrel_btree::ops(payload).all(|op| low <= op.key && high.is_none_or(|high| op.key < high));
-        if covered { Fit::Ready } else { Fit::Stale }
-    }
-
-    /// What is to be published. Cannot fail.
-    pub(crate) fn into_changes(mut self) -> Vec<Change> {
-        let mut changes = Vec::with_capacity(self.pages.len() + self.blobs.len());
-        for (id, private) in std::mem::take(&mut self.pages) {
-            changes.push(match private {
-                Private::Delta { tree, payload, cost } => {
-                    if payload.is_empty() || kestrel_btree::ops(&payload).next().is_none() {
-                        continue;
-                    }
-                    Change::Delta(self.pager.new_delta(id, tree, &payload, cost))
-                }
-                Private::Whole { frame, .. } => Change::Image(frame),
-                Private::Spilled { tree, location, len, .. } => {
-                    Change::Spilled { page: id, tree, location, len }
-                }
-                Private::Freed => Change::Free(id),
-            });
-        }
-        for (page, blob) in std::mem::take(&mut self.blobs) {
-            if blob.freed {
-                self.pager.discard(blob.location, Some(blob.len));
-                self.pager.release_page(page);
-            } else {
-                let PrivateBlob { tree, location, len, .. } = blob;
-                changes.push(Change::Blob { page, tree, location, len });
-            }
-        }
-        changes
-    }
 }
 
 impl Drop for Overlay {
@@ -382,10 +307,19 @@ impl ReadPages for Overlay {
         match self.pages.get(&id) {
             None => Ok(Page::Published(self.pager.read(id, self.at)?)),
             Some(Private::Delta { payload, .. }) => Ok(Page::Layered(self.pager.read(id, self.at)?, payload)),
+            Some(Private::Sealed(delta)) => Ok(Page::Layered(self.pager.read(id, self.at)?, delta.payload())),
             Some(Private::Whole { frame, .. }) => Ok(Page::Private(frame.payload())),
             Some(Private::Spilled { .. }) => Err(ReadError::NotResident(id)),
             Some(Private::Freed) => Err(Corruption::at(id, "a page that was freed is referred to").into()),
         }
+    }
+
+    fn prefetch_place(&self, id: PageId) {
+        self.pager.prefetch_word(id);
+    }
+
+    fn prefetch(&self, id: PageId, depth: usize) {
+        self.pager.prefetch_version(id, depth);
     }
 }
 
@@ -447,6 +381,7 @@ impl WritePages for Overlay {
                 return Err(Corruption::at(id, "a page that was freed is referred to").into());
             }
             Some(Private::Delta { .. }) | None => self.make_whole(id)?,
+            Some(Private::Sealed(_)) => return Err(sealed(id)),
         }
         match self.pages.get_mut(&id) {
             Some(Private::Whole { frame, .. }) => Ok(frame.payload_mut()),
@@ -484,6 +419,7 @@ impl WritePages for Overlay {
                 self.note_delta(0, delta_bytes(&payload));
                 false
             }
+            Some(Private::Sealed(_)) => return Err(sealed(id)),
             Some(Private::Freed) | None => false,
         };
         if born {

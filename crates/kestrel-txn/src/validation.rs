@@ -22,8 +22,8 @@ use crate::draft::Draft;
 use crate::journal::Journal;
 use crate::key_range::{KeyRange, end_of, split_place};
 use crate::scan_claim::tree_of_identity;
+use crate::state::State;
 use crate::window::Entry;
-use crate::write_txn::State;
 
 /// Commits that are taken from the window at a time.
 const AT_A_TIME: usize = 64;

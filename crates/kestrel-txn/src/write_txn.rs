@@ -4,9 +4,9 @@ use kestrel_check::sync::atomic::{AtomicU64, Ordering};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use kestrel_btree::{BlobRef, MergedLeaf, Seek};
+use kestrel_btree::{BlobRef, Seek, TOGETHER};
 use kestrel_check::sync::Mutex;
-use kestrel_pager::{Snapshot, Timestamp, TreeId};
+use kestrel_pager::{Timestamp, TreeId};
 use kestrel_wal::Lsn;
 
 use crate::catalogue::TreeInfo;
@@ -17,12 +17,10 @@ use crate::journal::Journal;
 use crate::key_range::{KeyRange, limits};
 use crate::operation::Operation;
 use crate::page::LeafView;
-use crate::scan_claim::{Reads, ScanClaim, SharedClaim, identity_key};
-use crate::undo::{Compensation, OldValue, SavepointId, Undo};
+use crate::scan_claim::{Reads, ScanClaim, SharedClaim};
+use crate::state::State;
+use crate::undo::{Compensation, SavepointId, Undo};
 use crate::{CommitTicket, Durability, Error, ErrorKind, Isolation, Value};
-
-/// Values up to this size go to the log whole; larger ones are referred to, in the data file.
-const LOGGED_MAX: usize = 64 << 10;
 
 /// A write transaction: a snapshot, and changes that nobody else sees before it commits. Any number can be open at once;
 /// whether they conflict is found out when they commit. Dropping it aborts it.
@@ -41,17 +39,6 @@ pub(crate) struct Shared {
     state: Mutex<Option<State>>,
     /// Counts changes, so that cursors know when to look again.
     generation: AtomicU64,
-}
-
-pub(crate) struct State {
-    pub(crate) draft: Draft,
-    pub(crate) journal: Journal,
-    /// What it read, if that counts.
-    pub(crate) reads: Option<Reads>,
-    undo: Undo,
-    broken: Option<Error>,
-    /// Dropped last: after the end of the last snapshot of a closed database, others may open the files.
-    pub(crate) snapshot: Snapshot,
 }
 
 impl std::fmt::Debug for Shared {
@@ -170,7 +157,7 @@ impl WriteTxn {
     /// # Errors
     /// There is no such tree, the key or the value is too long, or no room was left.
     pub fn put(&self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        self.shared.change(|core, state| state.put(core, tree, key, value))
+        self.shared.put(tree, key, value)
     }
 
     /// Stores a value under a key and returns the one before.
@@ -339,13 +326,17 @@ impl WriteTxn {
         let core = &self.shared.core;
         let at = state.snapshot.at();
         let fragment = state.journal.first_fragment();
-        let result = match state.broken.take() {
-            Some(error) => {
+        let ready = match state.broken.take() {
+            Some(error) => Err(failed_before(&error)),
+            None => state.settle(),
+        };
+        let result = match ready {
+            Ok(()) => commit(core, state),
+            Err(error) => {
                 drop(state);
                 core.leave_window(at);
-                Err(failed_before(&error))
+                Err(error)
             }
-            None => commit(core, state),
         };
         // Only now that it is published or gone: a checkpoint that begins later holds what it did.
         core.forget_fragment(fragment);
@@ -386,11 +377,38 @@ impl Core {
 impl Shared {
     /// Uses the state for something that changes nothing, or only what is remembered.
     fn with<T>(&self, use_state: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
+        self.with_unsettled(|state| {
+            state.settle()?;
+            use_state(state)
+        })
+    }
+
+    /// As [`Shared::with`], where the draft need not know of the puts that wait.
+    fn with_unsettled<T>(&self, use_state: impl FnOnce(&mut State) -> Result<T, Error>) -> Result<T, Error> {
         let mut state = self.state.lock();
         let state = state.as_mut().ok_or_else(ended)?;
         match &state.broken {
             Some(error) => Err(failed_before(error)),
             None => use_state(state),
+        }
+    }
+
+    /// Puts wait for others and go down the tree together, unless something has to be known of them before.
+    fn put(&self, tree: TreeId, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let put = self.with_unsettled(|state| {
+            state.draft.check_key(key)?;
+            if state.undo.is_on() || !state.draft.is_small(key, value) {
+                return Ok(Put::Alone);
+            }
+            state.draft.check_tree(tree)?;
+            self.generation.fetch_add(1, Ordering::Release);
+            let waiting = state.journal.add_waiting(&Operation::Put { tree, key, value });
+            Ok(if waiting < TOGETHER && !state.journal.is_full() { Put::Waits } else { Put::CompletesGroup })
+        })?;
+        match put {
+            Put::Waits => Ok(()),
+            Put::CompletesGroup => self.change(|_, _| Ok(())),
+            Put::Alone => self.change(|core, state| state.put(core, tree, key, value)),
         }
     }
 
@@ -427,143 +445,23 @@ impl Shared {
     }
 }
 
-impl State {
-    fn note_read(&mut self, tree: TreeId, key: &[u8]) {
-        if let Some(reads) = &mut self.reads {
-            // Longer keys are never found, and never written.
-            if key.len() <= usize::from(u16::MAX) {
-                reads.keys.add(tree, key);
-            }
-        }
-    }
+/// What becomes of a put.
+enum Put {
+    Waits,
+    CompletesGroup,
+    Alone,
+}
 
-    /// The tree of a name; that it was looked for counts as read.
-    fn find_tree(&mut self, name: &str) -> Option<TreeId> {
-        let found = self.draft.find_tree(name);
-        if let Some(reads) = self.reads.as_mut().filter(|_| name.len() <= usize::from(u16::MAX)) {
-            reads.keys.add(TreeId::CATALOGUE, name.as_bytes());
-            if let Some(id) = found {
-                reads.keys.add(TreeId::CATALOGUE, &identity_key(id));
-            }
-        }
-        found
-    }
+fn ended() -> Error {
+    Error::new(ErrorKind::Closed, "the transaction has ended; begin another")
+}
 
-    fn note_undo(&mut self, compensation: Compensation) {
-        if self.undo.is_on() {
-            self.undo.note(compensation);
-        }
-    }
+fn failed_before(error: &Error) -> Error {
+    Error::new(error.kind(), format!("the transaction failed before ({error}); abort it and run it again"))
+}
 
-    /// Notes how to take back a change of a key.
-    fn note_old(&mut self, tree: TreeId, key: &[u8]) -> Result<(), Error> {
-        if self.undo.is_on() {
-            let value = self.draft.get_old(tree, key)?;
-            self.undo.note(Compensation::Key { tree, key: key.to_vec(), value });
-            self.undo.check_room()?;
-        }
-        Ok(())
-    }
-
-    /// Notes how to take back the removal of a range.
-    fn note_old_range(&mut self, tree: TreeId, low: &[u8], high: Option<&[u8]>) -> Result<(), Error> {
-        if !self.undo.is_on() {
-            return Ok(());
-        }
-        let mut from = low.to_vec();
-        loop {
-            let leaf = self.draft.leaf(tree, Seek::At(&from))?;
-            let merged = MergedLeaf::new(&leaf)?;
-            let end = high.map_or(merged.len(), |high| merged.lower_bound(&leaf, high));
-            for index in merged.lower_bound(&leaf, &from)..end {
-                let mut key = Vec::new();
-                merged.key_into(index, &leaf, &mut key);
-                self.note_old(tree, &key)?;
-            }
-            match merged.high_fence(&leaf) {
-                Some(fence) if high.is_none_or(|high| fence < high) => from = fence.to_vec(),
-                _ => return Ok(()),
-            }
-        }
-    }
-
-    fn put(&mut self, core: &Core, tree: TreeId, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        self.draft.check_key(key)?;
-        if value.len() > u32::MAX as usize {
-            let message = format!("a value of {} bytes: values have at most {}", value.len(), u32::MAX);
-            return Err(Error::new(ErrorKind::ValueTooLong, message));
-        }
-        self.note_old(tree, key)?;
-        self.put_unnoted(core, tree, key, value)
-    }
-
-    fn put_unnoted(&mut self, core: &Core, tree: TreeId, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        let (_, blob) = self.draft.put(tree, key, value)?;
-        let logged_max = LOGGED_MAX.min(core.wal.max_payload() / 4);
-        match blob.filter(|_| value.len() > logged_max) {
-            Some((blob, location)) => {
-                self.journal.refers_to_blobs = true;
-                let (len, checksum) = (blob.len, blob.checksum);
-                self.journal.add(&Operation::PutBlob { tree, key, location, len, checksum });
-            }
-            None => self.journal.add(&Operation::Put { tree, key, value }),
-        }
-        Ok(())
-    }
-
-    fn delete(&mut self, tree: TreeId, key: &[u8]) -> Result<bool, Error> {
-        self.note_old(tree, key)?;
-        let existed = self.draft.delete(tree, key)?;
-        if existed {
-            self.journal.add(&Operation::Delete { tree, key });
-        }
-        Ok(existed)
-    }
-
-    fn compensate(&mut self, core: &Core, compensation: Compensation) -> Result<(), Error> {
-        match compensation {
-            Compensation::Key { tree, key, value: Some(OldValue::Small(value)) } => {
-                self.put_unnoted(core, tree, &key, &value)?;
-            }
-            Compensation::Key { tree, key, value: Some(OldValue::Large(blob)) } => {
-                let value = self.draft.overlay.read_blob(blob)?;
-                self.put_unnoted(core, tree, &key, &value)?;
-            }
-            Compensation::Key { tree, key, value: None } => {
-                if self.draft.delete(tree, &key)? {
-                    self.journal.add(&Operation::Delete { tree, key: &key });
-                }
-            }
-            Compensation::Drop(tree) => {
-                self.draft.drop_tree(tree)?;
-                self.journal.add(&Operation::DropTree { tree });
-            }
-            Compensation::Restore { tree, name } => {
-                self.draft.restore_tree(tree);
-                self.journal.add(&Operation::RestoreTree { tree, name: &name });
-            }
-            Compensation::Rename { tree, name } => {
-                self.draft.rename_tree(tree, &name)?;
-                self.journal.add(&Operation::RenameTree { tree, name: &name });
-            }
-        }
-        Ok(())
-    }
-
-    fn stream_if_full(&mut self, core: &Core) -> Result<(), Error> {
-        if !self.journal.is_full() {
-            return Ok(());
-        }
-        {
-            // Together, so that a checkpoint that looks in between does not let the log forget the fragment.
-            let mut fragments = core.fragments.lock();
-            let start = self.journal.stream(&core.wal)?;
-            if self.journal.first_fragment() == Some(start) {
-                fragments.insert(start, 1);
-            }
-        }
-        core.bound_log_buffer()
-    }
+fn tree_exists(name: &str) -> Error {
+    Error::new(ErrorKind::TreeExists, format!("there is a tree {name:?} already; choose another name"))
 }
 
 /// Errors that are found before anything changes.
@@ -577,16 +475,4 @@ fn is_harmless(kind: ErrorKind) -> bool {
             | ErrorKind::SavepointGone
             | ErrorKind::InvalidArgument
     )
-}
-
-fn ended() -> Error {
-    Error::new(ErrorKind::Closed, "the transaction has ended; begin another")
-}
-
-fn failed_before(error: &Error) -> Error {
-    Error::new(error.kind(), format!("the transaction failed before ({error}); abort it and run it again"))
-}
-
-fn tree_exists(name: &str) -> Error {
-    Error::new(ErrorKind::TreeExists, format!("there is a tree {name:?} already; choose another name"))
 }
