@@ -8,6 +8,7 @@
 mod memory;
 mod report;
 mod store;
+mod threads;
 
 use clap::{Parser, Subcommand};
 use report::Report;
@@ -23,12 +24,15 @@ struct Arguments {
 enum Figures {
     /// One thread on data that fits into memory
     Memory(memory::Arguments),
+    /// What more threads bring
+    Threads(threads::Arguments),
 }
 
 fn main() {
     let mut report = Report::default();
     match Arguments::parse().figures {
         Figures::Memory(arguments) => memory::measure(&arguments, &mut report),
+        Figures::Threads(arguments) => threads::measure(&arguments, &mut report),
     }
     println!("{report}");
 }

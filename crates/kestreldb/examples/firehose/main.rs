@@ -9,6 +9,7 @@
 #![allow(unreachable_pub, reason = "what a module offers the others is all that `pub` says in a program")]
 
 mod arguments;
+mod disk;
 mod feed;
 mod generator;
 mod hit;
@@ -19,12 +20,14 @@ mod meter;
 mod proof;
 mod queries;
 mod readers;
+mod stalls;
 mod tsv;
 mod writers;
 
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,6 +36,7 @@ use clap::Parser;
 use kestreldb::Database;
 
 use arguments::Arguments;
+use disk::{Syncs, TimedStorage};
 use feed::Feed;
 use indexes::Indexes;
 use meter::Meter;
@@ -61,15 +65,16 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         }
     };
 
-    let db = open(arguments, directory)?;
-    let acknowledged = pour(arguments, &db)?;
+    let syncs = Arc::new(Syncs::default());
+    let db = open(arguments, directory, &syncs)?;
+    let acknowledged = pour(arguments, &db, &syncs)?;
     println!("{}", summary(&db, directory)?);
 
     let closing = Instant::now();
     db.close()?;
     let closed = closing.elapsed();
     let opening = Instant::now();
-    let db = open(arguments, directory)?;
+    let db = open(arguments, directory, &syncs)?;
     println!("closed in {closed:.1?}, opened again in {:.1?}", opening.elapsed());
 
     let proving = Instant::now();
@@ -79,19 +84,20 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn open(arguments: &Arguments, directory: &Path) -> Result<Database, Failure> {
+fn open(arguments: &Arguments, directory: &Path, syncs: &Arc<Syncs>) -> Result<Database, Failure> {
+    let storage = TimedStorage::open(directory, syncs)?;
     let db = Database::builder()
         .memory_budget(arguments.memory.bytes())
         .durability(arguments.durability.into())
-        .open(directory)?;
+        .open_with_storage(Arc::new(storage))?;
     Ok(db)
 }
 
 /// Runs writers and readers until the time or the input is over, and returns what was acknowledged.
-fn pour(arguments: &Arguments, db: &Database) -> Result<Vec<Acknowledged>, Failure> {
+fn pour(arguments: &Arguments, db: &Database, syncs: &Arc<Syncs>) -> Result<Vec<Acknowledged>, Failure> {
     let indexes = Indexes::open(db)?;
     let feed = Feed::new(arguments, &indexes.resume(db)?)?;
-    let meter = Meter::new();
+    let meter = Meter::new(Arc::clone(syncs));
     let stop = AtomicBool::new(false);
 
     let poured = thread::scope(|scope| {
@@ -121,10 +127,18 @@ fn pour(arguments: &Arguments, db: &Database) -> Result<Vec<Acknowledged>, Failu
     })?;
 
     println!("{}", meter.total());
+    println!("batches: {}; queries: {}; {}", meter.ingest.stalls, meter.queries.stalls, longest_sync(syncs));
     if feed.skipped() > 0 {
         println!("{} lines of the input were no hits and were left out", feed.skipped());
     }
     Ok(poured)
+}
+
+fn longest_sync(syncs: &Syncs) -> String {
+    match syncs.longest() {
+        Some(longest) => format!("longest sync {longest:.1?}"),
+        None => "no long sync".to_owned(),
+    }
 }
 
 /// Ends the whole run as soon as one thread fails.

@@ -1,12 +1,14 @@
 //! How fast it goes.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+use crate::disk::Syncs;
 use crate::memory;
+use crate::stalls::Stalls;
 
 /// Both directions of the traffic.
 pub struct Meter {
@@ -18,6 +20,8 @@ pub struct Meter {
 /// Counts and times one kind of work, in all threads together.
 pub struct Gauge {
     readings: Mutex<(Reading, Reading)>,
+    pub stalls: Stalls,
+    syncs: Arc<Syncs>,
 }
 
 /// What was done in some time.
@@ -36,8 +40,8 @@ pub struct Figures {
 }
 
 impl Meter {
-    pub fn new() -> Meter {
-        Meter { ingest: Gauge::new(), queries: Gauge::new(), begun: Instant::now() }
+    pub fn new(syncs: Arc<Syncs>) -> Meter {
+        Meter { ingest: Gauge::new(Arc::clone(&syncs)), queries: Gauge::new(syncs), begun: Instant::now() }
     }
 
     /// Since the last call of this kind, which was so long ago.
@@ -54,13 +58,16 @@ impl Meter {
 }
 
 impl Gauge {
-    fn new() -> Gauge {
-        Gauge { readings: Mutex::new((Reading::new(), Reading::new())) }
+    fn new(syncs: Arc<Syncs>) -> Gauge {
+        let readings = Mutex::new((Reading::new(), Reading::new()));
+        Gauge { readings, stalls: Stalls::default(), syncs }
     }
 
-    /// Notes a call that did `units` of work.
-    pub fn record(&self, units: u64, time: Duration) {
-        let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    /// Notes a call that did `units` of work and has just ended.
+    pub fn record(&self, units: u64, begun: Instant) {
+        let ended = Instant::now();
+        self.stalls.record(begun, ended, &self.syncs);
+        let micros = u64::try_from((ended - begun).as_micros()).unwrap_or(u64::MAX);
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         readings.0.record(units, micros);
         readings.1.record(units, micros);

@@ -29,7 +29,7 @@ pub fn read(
     while !stop.load(Ordering::Relaxed) {
         let begun = Instant::now();
         if ask(db, indexes, &mut random)? {
-            meter.queries.record(1, begun.elapsed());
+            meter.queries.record(1, begun);
         } else {
             // Nothing is there yet.
             thread::sleep(Duration::from_millis(1));

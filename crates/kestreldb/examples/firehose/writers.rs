@@ -29,7 +29,7 @@ pub fn write(
         let Some(batch) = feed.next()? else { break };
         let begun = Instant::now();
         db.write(|tx| indexes.store(tx, &batch))?;
-        meter.ingest.record(batch.hits.len() as u64, begun.elapsed());
+        meter.ingest.record(batch.hits.len() as u64, begun);
         acknowledged.push(Acknowledged { batch: batch.number, content: Acknowledgement::of(&batch) });
     }
     Ok(acknowledged)
