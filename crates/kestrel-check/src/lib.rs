@@ -6,3 +6,8 @@
 
 pub mod planted;
 pub mod sync;
+
+#[cfg(kestrel_loom)]
+pub use loom;
+#[cfg(kestrel_shuttle)]
+pub use shuttle;

@@ -1,11 +1,46 @@
 //! Locks and atomics of the engine, under one roof, so that a model checker can put its own in their place.
+//!
+//! | build | locks | [`atomic`] | [`modelled`] |
+//! |---|---|---|---|
+//! | ordinary | `parking_lot` | the standard library's | the same |
+//! | `--cfg kestrel_shuttle` | shuttle's | the standard library's, each operation a point where shuttle may switch threads | the same |
+//! | `--cfg kestrel_loom` | `parking_lot` | the standard library's | loom's |
+//!
+//! Shuttle runs whole engines on schedules that it draws, sequentially consistent ones. Loom runs small models on all
+//! schedules and with all values that the memory model lets a load return, so only a few nouns can be modelled with it:
+//! those that import [`modelled`].
 
+#[cfg(not(kestrel_shuttle))]
 pub use parking_lot::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
-pub use std::thread::yield_now;
+#[cfg(not(kestrel_shuttle))]
+pub use std::{hint::spin_loop, thread::yield_now};
 
-/// Atomic numbers, pointers and fences.
+#[cfg(kestrel_shuttle)]
+mod scheduled_atomics;
+#[cfg(kestrel_shuttle)]
+mod scheduled_locks;
+#[cfg(kestrel_shuttle)]
+pub use scheduled_locks::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+#[cfg(kestrel_shuttle)]
+pub use shuttle::{hint::spin_loop, thread::yield_now};
+
+/// Atomic numbers, pointers and fences, as large as what they hold, and valid if all their bytes are zero.
 pub mod atomic {
-    pub use std::sync::atomic::{
-        AtomicBool, AtomicIsize, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    #[cfg(kestrel_shuttle)]
+    pub use super::scheduled_atomics::{
+        AtomicBool, AtomicIsize, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
     };
+    pub use std::sync::atomic::Ordering;
+    #[cfg(not(kestrel_shuttle))]
+    pub use std::sync::atomic::{
+        AtomicBool, AtomicIsize, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence,
+    };
+}
+
+/// [`atomic`], but loom's in a build for loom: larger there, and to be made within a model only.
+pub mod modelled {
+    #[cfg(not(kestrel_loom))]
+    pub use super::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    #[cfg(kestrel_loom)]
+    pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 }

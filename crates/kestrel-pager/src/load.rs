@@ -94,7 +94,7 @@ impl Pager {
             };
             let Some(location) = stub.location() else {
                 // The claim is just going to an image, which will be there in an instant.
-                std::hint::spin_loop();
+                kestrel_check::sync::spin_loop();
                 continue;
             };
             if stub.blob_len().is_some() {

@@ -35,7 +35,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::Timestamp;
 
-const SLOTS: usize = 64;
+const SLOTS: usize = if cfg!(any(kestrel_loom, kestrel_shuttle)) { 2 } else { 64 };
 const FREE: u64 = 0;
 
 /// The place of one snapshot.
@@ -236,6 +236,10 @@ thread_local! {
 /// A number that differs between threads, as far as it can. It may change now and then.
 #[inline]
 pub fn thread_hint() -> usize {
+    // The threads of a model are one to the system; they had better meet, and do the same again when they are run again.
+    if cfg!(any(kestrel_loom, kestrel_shuttle)) {
+        return 0;
+    }
     match HINT.get() {
         UNKNOWN => first_hint(),
         hint => hint,

@@ -14,8 +14,9 @@ use crate::link::Link;
 
 const CHUNK_BITS: u32 = 12;
 const CHUNK: usize = 1 << CHUNK_BITS;
-/// Chunks at most; enough for every page id. (A smaller table where each access is interpreted.)
-const CHUNKS: usize = if cfg!(miri) { 16 } else { 1 << (32 - CHUNK_BITS) };
+/// Chunks at most; enough for every page id. (A smaller table where each access is interpreted, or a table made for each
+/// of many short runs.)
+const CHUNKS: usize = if cfg!(any(miri, kestrel_shuttle)) { 16 } else { 1 << (32 - CHUNK_BITS) };
 
 /// Links by page id.
 pub(crate) struct PageTable {

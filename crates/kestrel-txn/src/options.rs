@@ -4,8 +4,8 @@ use kestrel_pager::PagerOptions;
 
 use crate::{Error, ErrorKind};
 
-/// The fewest frames: enough for some threads' splits at once.
-const FRAMES_MIN: u64 = 40;
+/// The fewest frames: enough for some threads' splits at once. (Under shuttle, fewer than the few pages of a small model.)
+const FRAMES_MIN: u64 = if cfg!(kestrel_shuttle) { 12 } else { 40 };
 
 /// How an engine is opened.
 #[derive(Clone, Debug)]
