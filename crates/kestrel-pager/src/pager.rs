@@ -303,10 +303,7 @@ impl Pager {
                 return Ok(frame);
             }
             // Under shuttle all threads are one to the epoch, and another may have pinned it.
-            debug_assert!(
-                cfg!(kestrel_shuttle) || !epoch::is_pinned(),
-                "a frame is waited for under a pin"
-            );
+            debug_assert!(cfg!(kestrel_shuttle) || !epoch::is_pinned(), "a frame is waited for under a pin");
             if attempt % 64 < 2 {
                 match self.evict((self.frames() / 32).clamp(1, 64)) {
                     Ok(_) => failed = None,

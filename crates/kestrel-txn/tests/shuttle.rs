@@ -24,12 +24,13 @@ use std::ops::{Bound, Range};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use kestrel_check::shuttle::scheduler::{
-    PctScheduler, RandomScheduler, ReplayScheduler, Schedule, Scheduler, Task, TaskId,
-};
+use kestrel_check::shuttle::scheduler::{PctScheduler, ReplayScheduler, Schedule, Scheduler, Task, TaskId};
 use kestrel_check::shuttle::{Config, FailurePersistence, Runner, thread};
 use kestrel_io::{MemoryStorage, Storage};
-use kestrel_txn::{Durability, Engine, EngineOptions, Error, ErrorKind, Isolation, ReadTxn, Statistics, Timestamp, TreeId, WriteTxn};
+use kestrel_txn::{
+    Durability, Engine, EngineOptions, Error, ErrorKind, Isolation, ReadTxn, Statistics, Timestamp, TreeId,
+    WriteTxn,
+};
 
 /// Keys of each tree that make it several leaves wide.
 const FILLERS: u64 = 30;
@@ -43,11 +44,7 @@ const TREES: [&str; 2] = ["left", "right"];
 
 fn options() -> EngineOptions {
     // 20 frames, which is less than there are pages; and buffers so small that transactions stream what they do.
-    EngineOptions {
-        memory_budget: 115 << 10,
-        log_segment_size: 64 << 10,
-        ..EngineOptions::default()
-    }
+    EngineOptions { memory_budget: 115 << 10, log_segment_size: 64 << 10, ..EngineOptions::default() }
 }
 
 /// Keys of both groups and fillers lie side by side in the leaves.
@@ -91,14 +88,16 @@ fn base() -> &'static BTreeMap<String, Vec<u8>> {
                 for index in 0..FILLERS {
                     txn.put(tree, &filler(index), &FILLER).unwrap();
                 }
-                for (group, index) in (0..GROUPS).flat_map(|group| (0..MEMBERS).map(move |index| (group, index))) {
+                for (group, index) in
+                    (0..GROUPS).flat_map(|group| (0..MEMBERS).map(move |index| (group, index)))
+                {
                     txn.put(tree, &member(group, index), &value(0)).unwrap();
                 }
             }
             txn.commit(Durability::Immediate).unwrap();
             engine.close().unwrap();
         };
-        run(RandomScheduler::new_from_seed(0, 1), make);
+        run(Bursts::new(0), make);
         let mut files = BTreeMap::new();
         for name in storage.list().unwrap() {
             let file = storage.open(&name).unwrap();
@@ -201,10 +200,9 @@ impl Model {
             match self.try_increment(group, durability) {
                 Ok(done) => break done,
                 // Or all three writers need more frames than there are.
-                Err(error) => assert!(
-                    matches!(error.kind(), ErrorKind::Conflict | ErrorKind::OverBudget),
-                    "{error}"
-                ),
+                Err(error) => {
+                    assert!(matches!(error.kind(), ErrorKind::Conflict | ErrorKind::OverBudget), "{error}")
+                }
             }
             thread::yield_now();
         };
@@ -234,6 +232,12 @@ impl Model {
     fn read_short(&self) {
         let mut before = [0; GROUPS as usize];
         for _ in 0..3 {
+            for _ in 0..4 {
+                let txn = self.engine.begin_read().unwrap();
+                let glance = self.trees.map(|tree| number(&txn.get(tree, &member(0, 0)).unwrap().unwrap()));
+                assert!(glance[0] == glance[1] && glance[0] >= before[0], "{glance:?} after {before:?}");
+                before[0] = glance[0];
+            }
             let txn = self.engine.begin_read().unwrap();
             let now = self.look(&txn);
             assert!(before.iter().zip(&now).all(|(before, now)| before <= now), "{now:?} after {before:?}");
@@ -329,7 +333,8 @@ fn note(totals: &Mutex<Statistics>, one: &Statistics) {
 fn run(scheduler: impl Scheduler + Send + 'static, model: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = 1 << 20;
-    config.failure_persistence = FailurePersistence::File(Some(Path::new(env!("CARGO_TARGET_TMPDIR")).into()));
+    config.failure_persistence =
+        FailurePersistence::File(Some(Path::new(env!("CARGO_TARGET_TMPDIR")).into()));
     let body = move || {
         model();
         drain();
@@ -396,6 +401,50 @@ impl Drop for Failing {
     }
 }
 
+/// Lets threads run in bursts, whose mean length each schedule draws: from a switch at every opportunity to a handful in a
+/// whole schedule. A thread that meets another at the wrong moment needs short ones, a thread that is left behind in the
+/// middle of a step while others finish much work needs long ones.
+struct Bursts {
+    random: u64,
+    mean: u64,
+    begun: bool,
+}
+
+impl Bursts {
+    fn new(seed: u64) -> Bursts {
+        let mut bursts = Bursts { random: seed, mean: 1, begun: false };
+        bursts.mean = 1 << bursts.below(12);
+        bursts
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        // SplitMix64: numbers of neighbouring seeds have nothing in common.
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+}
+
+impl Scheduler for Bursts {
+    fn new_execution(&mut self) -> Option<Schedule> {
+        (!std::mem::replace(&mut self.begun, true)).then(|| Schedule::new(self.random))
+    }
+
+    fn next_task(&mut self, runnable: &[&Task], current: Option<TaskId>, yields: bool) -> Option<TaskId> {
+        let goes_on = runnable.iter().map(|task| task.id()).find(|&id| Some(id) == current && !yields);
+        match goes_on {
+            Some(current) if self.below(self.mean) > 0 => Some(current),
+            _ => Some(runnable[self.below(runnable.len() as u64) as usize].id()),
+        }
+    }
+
+    fn next_u64(&mut self) -> u64 {
+        self.below(u64::MAX)
+    }
+}
+
 /// A scheduler that outlives the runner of a single schedule.
 struct Shared<S> {
     scheduler: Arc<Mutex<S>>,
@@ -421,13 +470,13 @@ impl<S: Scheduler> Scheduler for Shared<S> {
 
 #[test]
 fn snapshots_are_states_on_random_schedules() {
-    explore(700, |seed| RandomScheduler::new_from_seed(seed, 1));
+    explore(600, Bursts::new);
 }
 
-/// Threads have priorities, which change at a few random places: such schedules find what needs one thread to be left
-/// behind for long.
+/// Threads have priorities, which change at a few random places (probabilistic concurrency testing, Burckhardt et al.
+/// 2010): what takes few ill-timed switches is found with a known probability.
 #[test]
 fn snapshots_are_states_on_schedules_with_priorities() {
     let scheduler = Arc::new(Mutex::new(PctScheduler::new_from_seed(variable("SEED", 1), 4, usize::MAX)));
-    explore(300, |_| Shared { scheduler: Arc::clone(&scheduler), begun: false });
+    explore(400, |_| Shared { scheduler: Arc::clone(&scheduler), begun: false });
 }
