@@ -37,10 +37,31 @@ pub mod atomic {
     };
 }
 
-/// [`atomic`], but loom's in a build for loom: larger there, and to be made within a model only.
+/// The same and a mutex, but loom's in a build for loom: larger there, and to be made within a model only.
 pub mod modelled {
     #[cfg(not(kestrel_loom))]
-    pub use super::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub use super::{
+        Mutex,
+        atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence},
+    };
     #[cfg(kestrel_loom)]
-    pub use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+    pub use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+
+    /// Loom's mutex with the signature of `parking_lot`'s.
+    #[cfg(kestrel_loom)]
+    #[derive(Debug)]
+    pub struct Mutex<T>(loom::sync::Mutex<T>);
+
+    #[cfg(kestrel_loom)]
+    impl<T> Mutex<T> {
+        /// An unlocked mutex.
+        pub fn new(value: T) -> Mutex<T> {
+            Mutex(loom::sync::Mutex::new(value))
+        }
+
+        /// Waits for the lock.
+        pub fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        }
+    }
 }

@@ -113,7 +113,7 @@ impl Pager {
             return Look::Spared;
         };
         let image = segment.base;
-        if image.refs.load(Ordering::Relaxed) > 1 {
+        if image.refs.count() > 1 {
             return Look::Spared;
         }
         let chances = image.chances.load(Ordering::Relaxed);
@@ -141,7 +141,7 @@ impl Pager {
             let guard = epoch::pin();
             let stripe = self.stripe(image.page);
             let noted = self.note_location(image, location, &stripe, &guard);
-            if let Some(segment) = noted.filter(|segment| segment.base.refs.load(Ordering::Relaxed) == 1) {
+            if let Some(segment) = noted.filter(|segment| segment.base.refs.count() == 1) {
                 self.let_go(&segment, &stripe, live, &guard);
                 evicted += 1;
             }

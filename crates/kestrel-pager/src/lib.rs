@@ -29,6 +29,7 @@ mod prefetch;
 mod private;
 mod prune;
 mod publish;
+mod refs;
 mod snapshots;
 mod store;
 mod table;

@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)]
 
-use kestrel_check::sync::atomic::{AtomicPtr, Ordering};
+use kestrel_check::sync::modelled::{AtomicPtr, Ordering};
 use std::ptr::NonNull;
 
 use crossbeam_epoch::Guard;
@@ -70,3 +70,6 @@ impl Link {
         }
     }
 }
+
+#[cfg(all(test, kestrel_loom))]
+mod models;

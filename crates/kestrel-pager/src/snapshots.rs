@@ -18,14 +18,13 @@
 //!
 //! **The last one out.** What must not go before the last snapshot is [entrusted](Snapshots::entrust) to the registry when
 //! nobody may begin any more. Whoever entrusts it sets a flag, fences, and then looks at the slots; a snapshot that ends
-//! frees its slot, fences, and then looks at the flag, and if that is set, at the slots. Of the last snapshot to end and the one
-//! who entrusts, at least one sees the other; of several that end at once, the one whose fence comes last sees all others'
+//! frees its slot, fences, and then looks at the flag, and if that is set, fences again and looks at the slots. Of the last snapshot to end and the one
+//! who entrusts, at least one sees the other; of several that end at once, the one whose last fence comes last sees all others'
 //! slots free. So somebody finds no slot taken and lets go. Whoever begins looks, *after* registering, whether it still
 //! may: if it is told yes, its slot was taken before the flag was set, so nobody lets go before it ends; if no, it
 //! ends at once, by the same steps as any other.
 
-use kestrel_check::sync::Mutex;
-use kestrel_check::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
+use kestrel_check::sync::modelled::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, fence};
 use std::any::Any;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -203,7 +202,6 @@ impl Snapshots {
         let before = self.trust.lock().replace(thing);
         debug_assert!(before.is_none(), "one thing is entrusted, once");
         self.is_entrusted.store(true, Ordering::Release);
-        fence(Ordering::SeqCst);
         self.let_go_if_last();
     }
 
@@ -217,8 +215,13 @@ impl Snapshots {
         }
     }
 
+    /// The flag is set, and this thread knows it.
     #[cold]
     fn let_go_if_last(&self) {
+        // For whoever set the flag: either it sees the slot free, or its owner sees the flag. For whoever has just freed a
+        // slot: a second fence, as its first may have come before somebody began who was told that he may, long before
+        // the flag was set; only from here on are all their slots seen.
+        fence(Ordering::SeqCst);
         if self.values().next().is_none() {
             let thing = self.trust.lock().take();
             drop(thing);
@@ -376,6 +379,9 @@ impl LiveSet {
         self.need(from, until) != Need::Nobody
     }
 }
+
+#[cfg(all(test, kestrel_loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -61,6 +61,12 @@ impl PageTable {
         if fresh.is_null() {
             std::alloc::handle_alloc_error(Self::chunk_layout());
         }
+        // Loom's atomics are not made of zeros.
+        #[cfg(kestrel_loom)]
+        for index in 0..CHUNK {
+            // SAFETY: room for so many links, and not shared yet.
+            unsafe { fresh.add(index).write(Link::default()) };
+        }
         if slot.compare_exchange(std::ptr::null_mut(), fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
             // SAFETY: allocated above with this layout and never shared: another thread was faster.
             unsafe { std::alloc::dealloc(fresh.cast(), Self::chunk_layout()) };

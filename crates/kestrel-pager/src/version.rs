@@ -15,7 +15,7 @@
 
 #![allow(unsafe_code)]
 
-use kestrel_check::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use kestrel_check::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::alloc::Layout;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -26,6 +26,7 @@ use crossbeam_epoch::Guard;
 
 use crate::link::{Link, Word};
 use crate::pool::Pool;
+use crate::refs::RefCount;
 use crate::store::Location;
 use crate::{PageId, Timestamp, TreeId};
 
@@ -54,7 +55,7 @@ pub(crate) struct Header {
     pub(crate) chances: AtomicU8,
     /// Payload bytes of a delta; length of the blob that a stub stands for (zero: a page image).
     pub(crate) len: u32,
-    pub(crate) refs: AtomicU32,
+    pub(crate) refs: RefCount,
     pub(crate) page: PageId,
     pub(crate) tree: TreeId,
     /// Number of the frame (images only).
@@ -71,7 +72,8 @@ pub(crate) struct Header {
     pub(crate) deltas: u32,
 }
 
-const _: () = assert!(HEADER_BYTES == 64);
+// Not with loom's atomics, which are larger.
+const _: () = assert!(cfg!(kestrel_loom) || HEADER_BYTES == 64);
 
 impl Header {
     /// A header that nobody else knows yet; it keeps the pool alive.
@@ -81,7 +83,7 @@ impl Header {
             level: 0,
             chances: AtomicU8::new(0),
             len: 0,
-            refs: AtomicU32::new(1),
+            refs: RefCount::one(),
             page,
             tree,
             frame: 0,
@@ -201,9 +203,7 @@ impl<'g> VersionRef<'g> {
 
     /// Adds a count for a user. The version must be reachable (its count is not zero).
     pub(crate) fn hold(self) {
-        let before = self.refs.fetch_add(1, Ordering::Relaxed);
-        debug_assert!(before > 0, "a version that is being freed cannot be held");
-        assert!(before < u32::MAX / 2, "more than two billion values held on one page");
+        self.refs.hold();
     }
 }
 
@@ -223,9 +223,7 @@ impl Deref for VersionRef<'_> {
 pub(crate) unsafe fn release(pointer: NonNull<Header>) {
     // SAFETY: the count that the caller owns keeps the version alive up to here.
     let header = unsafe { pointer.as_ref() };
-    if header.refs.fetch_sub(1, Ordering::Release) == 1 {
-        // Not a fence, though that would do: the thread sanitizer does not understand fences.
-        header.refs.load(Ordering::Acquire);
+    if header.refs.release() {
         // SAFETY: that was the last count, so nobody else knows the version any more.
         unsafe { free(pointer) };
     }

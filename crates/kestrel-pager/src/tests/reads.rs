@@ -32,7 +32,7 @@ fn shared(pager: &Pager, page: PageId) -> (usize, usize, isize, u8, u32) {
         Arc::strong_count(&pager.pool),
         pager.pool.held(),
         image.chances.load(Ordering::Relaxed),
-        image.refs.load(Ordering::Relaxed),
+        image.refs.count(),
     )
 }
 
