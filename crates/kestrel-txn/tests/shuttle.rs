@@ -5,9 +5,8 @@
 //! RUSTFLAGS="--cfg kestrel_shuttle" CARGO_TARGET_DIR=target/shuttle cargo test -p kestrel-txn --test shuttle
 //! ```
 //!
-//! `SCHEDULES` is how many are run in each test, `SEED` the first one's number. A failure names its number: run that alone
-//! with `SEED=n SCHEDULES=1`. Priorities of a schedule depend on those before it, so the tests with priorities are to be
-//! repeated by the file that the failure names: `REPLAY=file`.
+//! `KESTREL_SCHEDULES` is how many are run in all. A failure names how to run that schedule alone: with bursts, by its
+//! number; with priorities, which depend on the schedules before, by the file that its choices were written to.
 //!
 //! Each schedule has a thread of the system of its own, and drains the epoch before it ends. So whatever is per thread
 //! begins anew, and what one schedule leaves behind does not run in the next: the same choices lead to the same run.
@@ -361,18 +360,19 @@ fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
-/// Runs the model on as many schedules as are asked for.
-fn explore<S: Scheduler + Send + 'static>(default: u64, mut scheduler: impl FnMut(u64) -> S) {
+/// Runs the model on its part of as many schedules as are asked for.
+fn explore<S: Scheduler + Send + 'static>(percent: u64, mut scheduler: impl FnMut(u64) -> S) {
     let totals = Arc::new(Mutex::new(Statistics::default()));
     let model = |totals: &Arc<Mutex<Statistics>>| {
         let totals = Arc::clone(totals);
         move || churn(&totals)
     };
     base();
-    if let Ok(path) = std::env::var("REPLAY") {
+    if let Ok(path) = std::env::var("KESTREL_REPLAY") {
         return run(ReplayScheduler::new_from_file(path).unwrap(), model(&totals));
     }
-    let (first, count) = (variable("SEED", 1), variable("SCHEDULES", default));
+    let (first, count) =
+        (variable("KESTREL_SEED", 1), (variable("KESTREL_SCHEDULES", 1000) * percent / 100).max(1));
     for seed in first..first + count {
         let failing = Failing(seed);
         run(scheduler(seed), model(&totals));
@@ -397,7 +397,10 @@ struct Failing(u64);
 
 impl Drop for Failing {
     fn drop(&mut self) {
-        eprintln!("failed: SEED={} SCHEDULES=1", self.0);
+        eprintln!(
+            "This schedule alone: KESTREL_REPLAY=FILE, the file named above; or, if it was one of bursts,"
+        );
+        eprintln!("KESTREL_SEED={} KESTREL_SCHEDULES=1", self.0);
     }
 }
 
@@ -469,14 +472,15 @@ impl<S: Scheduler> Scheduler for Shared<S> {
 }
 
 #[test]
-fn snapshots_are_states_on_random_schedules() {
-    explore(600, Bursts::new);
+fn snapshots_are_states_on_schedules_of_bursts() {
+    explore(60, Bursts::new);
 }
 
 /// Threads have priorities, which change at a few random places (probabilistic concurrency testing, Burckhardt et al.
 /// 2010): what takes few ill-timed switches is found with a known probability.
 #[test]
 fn snapshots_are_states_on_schedules_with_priorities() {
-    let scheduler = Arc::new(Mutex::new(PctScheduler::new_from_seed(variable("SEED", 1), 4, usize::MAX)));
-    explore(400, |_| Shared { scheduler: Arc::clone(&scheduler), begun: false });
+    let seed = variable("KESTREL_SEED", 1);
+    let scheduler = Arc::new(Mutex::new(PctScheduler::new_from_seed(seed, 4, usize::MAX)));
+    explore(40, |_| Shared { scheduler: Arc::clone(&scheduler), begun: false });
 }

@@ -7,6 +7,8 @@
 //! Tried by hand, each is found: `Relaxed` in [`Link::store`], `Relaxed` in [`Link::load`], a version that is published before
 //! its link is set.
 
+#![allow(clippy::unwrap_used, reason = "a failure fails the test")]
+
 use std::sync::{Arc, OnceLock};
 
 use super::*;

@@ -4,6 +4,8 @@
 //! `free`; no second look at `visible`; a slot taken with a store in place of a comparison; Relaxed in place of what orders
 //! the shares of a snapshot.
 
+#![allow(clippy::unwrap_used, reason = "a failure fails the test")]
+
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::*;
@@ -90,9 +92,9 @@ fn a_snapshot_lives_as_long_as_its_last_clone() {
         let one = registry.begin_visible();
         let two = one.clone();
         // What somebody did with a clone comes before the slot is free.
-        let used = Arc::new(UnsafeCell::new(0));
+        let used = loom::sync::Arc::new(UnsafeCell::new(0));
         let other = {
-            let used = Arc::clone(&used);
+            let used = loom::sync::Arc::clone(&used);
             thread::spawn(move || {
                 used.with_mut(|_| ());
                 drop(two.clone());
