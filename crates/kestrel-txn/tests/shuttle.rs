@@ -184,7 +184,7 @@ impl Model {
     }
 
     fn change_fillers(&self, txn: &WriteTxn, tree: TreeId, next: u64) -> Result<(), Error> {
-        if next % 2 == 0 {
+        if next.is_multiple_of(2) {
             return CHANGING.into_iter().try_for_each(|index| txn.put(tree, &filler(index), &FILLER));
         }
         let (low, high) = (filler(CHANGING.start), filler(CHANGING.end));
@@ -200,7 +200,7 @@ impl Model {
                 Ok(done) => break done,
                 // Or all three writers need more frames than there are.
                 Err(error) => {
-                    assert!(matches!(error.kind(), ErrorKind::Conflict | ErrorKind::OverBudget), "{error}")
+                    assert!(matches!(error.kind(), ErrorKind::Conflict | ErrorKind::OverBudget), "{error}");
                 }
             }
             thread::yield_now();
