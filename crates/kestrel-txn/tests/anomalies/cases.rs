@@ -39,6 +39,25 @@ const HALF: [Row; 14] = [
     ("two halves that do not meet", "f1(<k2)=k1:10 v2(>k1)=k2:20 w1(k1,1) w2(k2,2) c1 c2", "", ""),
 ];
 
+/// Cursors that stay open while their transaction and others go on.
+const CURSORS: [Row; 10] = [
+    ("never moved", "o1 w2(k1,1) c2 w1(k3,1) c1", "", ""),
+    ("stops before", "o1 n1=k1:10 w2(k2,21) c2 w1(k3,1) c1", "", ""),
+    ("goes on", "o1 n1=k1:10 w2(k2,21) c2 n1=k2:20 w1(k3,1) c1", "", "c1 X"),
+    ("goes on to the end", "o1 n1=k1:10 w2(k4,21) c2 n1=k2:20 n1=none w1(k3,1) c1", "", "c1 X"),
+    ("both ends", "w3(k4,40) c3 o1 n1=k1:10 m1=k4:40 w2(k3,1) c2 w1(y/k1,1) c1", "", ""),
+    ("both ends, behind the back", "o1 n1=k1:10 m1=k2:20 w2(k3,1) c2 w1(y/k1,1) c1", "", "c1 X"),
+    (
+        "ends that meet",
+        "w3(k4,40) c3 o1 n1=k1:10 m1=k4:40 n1=k2:20 n1=none w2(k3,1) c2 w1(y/k1,1) c1",
+        "",
+        "c1 X",
+    ),
+    ("over own writes", "o1 n1=k1:10 w1(k2,22) n1=k2:22 n1=none w2(k4,1) c2 c1", "", "c1 X"),
+    ("up to an own insert", "o1 n1=k1:10 d1(k2) w1(k3,33) n1=k3:33 w2(k4,1) c2 c1", "", ""),
+    ("over a rollback", "o1 sp1 w1(k1,11) n1=k1:11 rb1 n1=k2:20 w2(k2,1) c2 w1(k3,1) c1", "", "c1 X"),
+];
+
 /// Whole scans, and reads of numbers.
 const SCANS: [Row; 10] = [
     ("scan, insert", "s1(all)=k1:10,k2:20 w2(k4,1) c2 w1(k1,1) c1", "", "c1 X"),
@@ -152,6 +171,11 @@ fn absent_keys() {
 #[test]
 fn half_scans() {
     assert_eq!(run(&HALF), 14 * 2 * 2);
+}
+
+#[test]
+fn cursors() {
+    assert_eq!(run(&CURSORS), 10 * 3 * 2);
 }
 
 #[test]

@@ -123,6 +123,8 @@ impl Play<'_> {
                 return Some(text(&kept(found, *filter)));
             }
             Act::Half { key, back, before } => return Some(text(&half(txn, key, *back, *before))),
+            Act::Open => txn.open(txn.id("t")),
+            Act::Next { back } => return Some(text(&txn.next(*back, |key| key.ends_with(b":k")))),
             Act::Add(more) => {
                 for (key, value) in reading.scan(txn, Filter::All)? {
                     writing.write(txn, &key, value + more);

@@ -13,6 +13,7 @@
 //! | `z1(all)` | the same backwards |
 //! | `f1(k2)=k1:10,k2:20`, `f1(<k2)=k1:10` | scans forwards up to a key and stops there; stops just before it |
 //! | `v1(k2)=k2:20`, `v1(>k1)=k2:20` | the same backwards |
+//! | `o1`, `n1=k1:10`, `m1=k2:20` | opens a cursor on the tree, which stays; its next entry from the front, from the back |
 //! | `u1(10)`, `x1(v=20)` | adds to all values; deletes those that fit: a scan, and then what it found |
 //! | `p1(first)=k1:10`, `p1(last)=k2:20` | takes the first or the last entry out |
 //! | `l1(t)=2` | the number of entries of a tree |
@@ -50,6 +51,8 @@ pub(crate) enum Act {
     DeleteRange(Key, Key),
     Scan { filter: Filter, back: bool },
     Half { key: Key, back: bool, before: bool },
+    Open,
+    Next { back: bool },
     Add(u32),
     DeleteWhere(Filter),
     Pop { last: bool },
@@ -145,6 +148,8 @@ fn step(text: &str) -> Step {
         },
         "s" | "z" => Act::Scan { filter: Filter::parse(argument), back: verb == "z" },
         "f" | "v" => half(verb == "v"),
+        "o" => Act::Open,
+        "n" | "m" => Act::Next { back: verb == "m" },
         "u" => Act::Add(argument.parse().unwrap()),
         "x" => Act::DeleteWhere(Filter::parse(argument)),
         "p" => Act::Pop { last: argument == "last" },

@@ -45,6 +45,15 @@ pub(crate) struct Txn {
     pub(crate) view: Trees,
     changes: Vec<Change>,
     savepoints: Vec<(SavepointId, usize, Trees)>,
+    cursor: Option<OpenCursor>,
+}
+
+/// A cursor that is kept between steps, and where its ends stand.
+struct OpenCursor {
+    cursor: Cursor,
+    tree: TreeId,
+    front: Bound<Vec<u8>>,
+    back: Bound<Vec<u8>>,
 }
 
 /// From which end a scan comes.
@@ -120,7 +129,7 @@ impl World {
     }
 
     fn txn(&self, handle: Handle) -> Txn {
-        Txn { handle, view: self.state.clone(), changes: Vec::new(), savepoints: Vec::new() }
+        Txn { handle, view: self.state.clone(), changes: Vec::new(), savepoints: Vec::new(), cursor: None }
     }
 
     /// Whether it was no conflict.
@@ -248,6 +257,32 @@ impl Txn {
 
     pub(crate) fn scan_all(&self, tree: TreeId, way: Way) -> Entries {
         self.scan(tree, (Bound::Unbounded, Bound::Unbounded), way, |_| false)
+    }
+
+    /// Opens a cursor that stays.
+    pub(crate) fn open(&mut self, tree: TreeId) {
+        let cursor = self.range(tree, Bound::Unbounded, Bound::Unbounded);
+        self.cursor = Some(OpenCursor { cursor, tree, front: Bound::Unbounded, back: Bound::Unbounded });
+    }
+
+    /// The next entry of the open cursor that `keep` wants. The model is the view as it is now.
+    pub(crate) fn next(&mut self, back: bool, keep: impl Fn(&[u8]) -> bool) -> Option<(Vec<u8>, Vec<u8>)> {
+        let open = self.cursor.as_mut().unwrap();
+        loop {
+            let next = if back { open.cursor.next_back() } else { open.cursor.next() };
+            let next = next.map(|entry| entry.unwrap()).map(|(key, value)| (key, value.to_vec()));
+            let mut left = self.view[&open.tree].entries.iter().filter(|(key, _)| {
+                !matches!(&open.front, Bound::Excluded(front) if *key <= front)
+                    && !matches!(&open.back, Bound::Excluded(back) if *key >= back)
+            });
+            let expected = if back { left.next_back() } else { left.next() };
+            assert_eq!(next.as_ref().map(|(key, value)| (key, value)), expected);
+            let entry = next?;
+            *(if back { &mut open.back } else { &mut open.front }) = Bound::Excluded(entry.0.clone());
+            if keep(&entry.0) {
+                return Some(entry);
+            }
+        }
     }
 
     pub(crate) fn put(&mut self, tree: TreeId, key: &[u8], value: &[u8]) {
