@@ -9,7 +9,8 @@
 //! - all orders of those sets of three programs of three operations that are listed here, and of some more, picked
 //!   by number;
 //! - a hundredth of the pairs of programs of three operations, and with `KESTREL_LONG=1` all of them, and many more sets of
-//!   three.
+//!   three;
+//! - pairs of programs at different levels: each keeps the rules of its own.
 #![allow(clippy::unwrap_used)]
 
 mod oracle;
@@ -53,7 +54,7 @@ impl Totals {
                 let mut world = World::new(layout);
                 for set in sets {
                     for &start in starts {
-                        interleavings(set, |order| world.run(set, level, start, order));
+                        interleavings(set, |order| world.run(set, &[level; 3], start, order));
                     }
                 }
                 world.verify();
@@ -127,6 +128,26 @@ fn every_two_programs_of_two_operations() {
     }
     totals.conclude("two of two", 2080 * 20 * STARTS.len() * LAYOUTS.len());
     totals.tell_the_levels_apart();
+}
+
+#[test]
+fn two_programs_of_two_operations_at_different_levels() {
+    let programs: Vec<Program> = Program::all(2).collect();
+    let mut counts = Counts::default();
+    for (layout, start) in LAYOUTS.into_iter().zip(STARTS) {
+        let mut world = World::new(layout);
+        for first in &programs {
+            for second in &programs {
+                let set = [first.clone(), second.clone()];
+                interleavings(&set, |order| world.run(&set, &LEVELS, start, order));
+            }
+        }
+        world.verify();
+        counts.add(world.counts());
+    }
+    println!("two of two, at different levels\n  {counts:?}");
+    assert_eq!(counts.schedules, 64 * 64 * 20 * 3);
+    assert!(counts.commits > 0 && counts.conflicts > 0 && counts.replays > 0 && counts.skewed > 0);
 }
 
 #[test]

@@ -108,11 +108,11 @@ impl World {
         txn.commit(Durability::Eventual).unwrap();
     }
 
-    /// Runs the programs with their steps in this order.
+    /// Runs the programs, each at its level, with their steps in this order.
     pub(crate) fn run(
         &mut self,
         programs: &[Program],
-        level: Isolation,
+        levels: &[Isolation],
         present: [bool; 2],
         order: &[usize],
     ) {
@@ -125,7 +125,7 @@ impl World {
             let trouble = |what: String| -> ! {
                 let programs: Vec<String> = programs.iter().map(ToString::to_string).collect();
                 panic!(
-                    "{level:?}, {programs:?}, keys there {present:?}, {:?}, order {order:?}, step {place}: {what}",
+                    "{levels:?}, {programs:?}, keys there {present:?}, {:?}, order {order:?}, step {place}: {what}",
                     self.layout
                 )
             };
@@ -133,9 +133,9 @@ impl World {
                 let txn = if program.reader {
                     Running::Read(self.engine.begin_read().unwrap())
                 } else {
-                    Running::Write(self.engine.begin_write(level).unwrap())
+                    Running::Write(self.engine.begin_write(levels[number]).unwrap())
                 };
-                (txn, oracle.begin(level, self.layout == Layout::Apart))
+                (txn, oracle.begin(levels[number], self.layout == Layout::Apart))
             });
             if let Some(&op) = program.ops.get(done[number]) {
                 self.next_value += 1;
@@ -166,8 +166,8 @@ impl World {
         }
         let serial = oracle.is_serial();
         assert!(
-            serial || level == Isolation::Snapshot,
-            "not serial: {level:?}, {programs:?}, keys there {present:?}, order {order:?}"
+            serial || levels.contains(&Isolation::Snapshot),
+            "not serial: {levels:?}, {programs:?}, keys there {present:?}, order {order:?}"
         );
         self.counts.skewed += u64::from(!serial);
         self.state = oracle.state;
