@@ -41,21 +41,21 @@ const HALF: [Row; 14] = [
 
 /// Cursors that stay open while their transaction and others go on.
 const CURSORS: [Row; 10] = [
-    ("never moved", "o1 w2(k1,1) c2 w1(k3,1) c1", "", ""),
-    ("stops before", "o1 n1=k1:10 w2(k2,21) c2 w1(k3,1) c1", "", ""),
-    ("goes on", "o1 n1=k1:10 w2(k2,21) c2 n1=k2:20 w1(k3,1) c1", "", "c1 X"),
-    ("goes on to the end", "o1 n1=k1:10 w2(k4,21) c2 n1=k2:20 n1=none w1(k3,1) c1", "", "c1 X"),
-    ("both ends", "w3(k4,40) c3 o1 n1=k1:10 m1=k4:40 w2(k3,1) c2 w1(y/k1,1) c1", "", ""),
-    ("both ends, behind the back", "o1 n1=k1:10 m1=k2:20 w2(k3,1) c2 w1(y/k1,1) c1", "", "c1 X"),
+    ("never moved", "o1(t) w2(k1,1) c2 w1(k3,1) c1", "", ""),
+    ("stops before", "o1(t) n1=k1:10 w2(k2,21) c2 w1(k3,1) c1", "", ""),
+    ("goes on", "o1(t) n1=k1:10 w2(k2,21) c2 n1=k2:20 w1(k3,1) c1", "", "c1 X"),
+    ("goes on to the end", "o1(t) n1=k1:10 w2(k4,21) c2 n1=k2:20 n1=none w1(k3,1) c1", "", "c1 X"),
+    ("both ends", "w3(k4,40) c3 o1(t) n1=k1:10 m1=k4:40 w2(k3,1) c2 w1(y/k1,1) c1", "", ""),
+    ("both ends, behind the back", "o1(t) n1=k1:10 m1=k2:20 w2(k3,1) c2 w1(y/k1,1) c1", "", "c1 X"),
     (
         "ends that meet",
-        "w3(k4,40) c3 o1 n1=k1:10 m1=k4:40 n1=k2:20 n1=none w2(k3,1) c2 w1(y/k1,1) c1",
+        "w3(k4,40) c3 o1(t) n1=k1:10 m1=k4:40 n1=k2:20 n1=none w2(k3,1) c2 w1(y/k1,1) c1",
         "",
         "c1 X",
     ),
-    ("over own writes", "o1 n1=k1:10 w1(k2,22) n1=k2:22 n1=none w2(k4,1) c2 c1", "", "c1 X"),
-    ("up to an own insert", "o1 n1=k1:10 d1(k2) w1(k3,33) n1=k3:33 w2(k4,1) c2 c1", "", ""),
-    ("over a rollback", "o1 sp1 w1(k1,11) n1=k1:11 rb1 n1=k2:20 w2(k2,1) c2 w1(k3,1) c1", "", "c1 X"),
+    ("over own writes", "o1(t) n1=k1:10 w1(k2,22) n1=k2:22 n1=none w2(k4,1) c2 c1", "", "c1 X"),
+    ("up to an own insert", "o1(t) n1=k1:10 d1(k2) w1(k3,33) n1=k3:33 w2(k4,1) c2 c1", "", ""),
+    ("over a rollback", "o1(t) sp1 w1(k1,11) n1=k1:11 rb1 n1=k2:20 w2(k2,1) c2 w1(k3,1) c1", "", "c1 X"),
 ];
 
 /// Whole scans, and reads of numbers.
@@ -113,7 +113,7 @@ const SAVEPOINTS: [Row; 10] = [
 ];
 
 /// Trees are there by name and by what they are.
-const TREES: [Row; 22] = [
+const TREES: [Row; 24] = [
     ("both create", "mk1(z) mk2(z) c1 c2", "c2 X", "c2 X"),
     ("both drop", "rm1(y) rm2(y) c1 c2", "c2 X", "c2 X"),
     ("both rename", "mv1(y,a) mv2(y,b) c1 c2 q3(a)=yes q3(y)=no", "c2 X", "c2 X"),
@@ -122,6 +122,9 @@ const TREES: [Row; 22] = [
     ("put, drop", "w1(y/k1,1) rm2(y) c1 c2 r3(y/k1)=1", "c2 X", "c2 X"),
     ("drop, read", "rm1(y) r2(y/k1)=none w2(k1,1) c1 c2", "", "c2 X"),
     ("drop, len", "rm1(y) l2(y)=0 w2(k1,1) c1 c2", "", "c2 X"),
+    // That there is such a tree was seen.
+    ("drop, open a cursor", "rm1(y) o2(y) w2(k1,1) c1 c2", "", "c2 X"),
+    ("drop, scan nothing", "rm1(y) e2(y)=none w2(k1,1) c1 c2", "", "c2 X"),
     ("drop, look", "rm1(y) q2(y)=yes w2(k1,1) c1 c2", "", "c2 X"),
     ("drop, rename", "rm1(y) mv2(y,a) c1 c2", "c2 X", "c2 X"),
     ("create, look", "mk1(z) q2(z)=no w2(k1,1) c1 c2", "", "c2 X"),
@@ -200,5 +203,5 @@ fn savepoints() {
 
 #[test]
 fn trees() {
-    assert_eq!(run(&TREES), 22 * 3 * 2);
+    assert_eq!(run(&TREES), 24 * 3 * 2);
 }

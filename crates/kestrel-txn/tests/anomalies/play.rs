@@ -123,7 +123,11 @@ impl Play<'_> {
                 return Some(text(&kept(found, *filter)));
             }
             Act::Half { key, back, before } => return Some(text(&half(txn, key, *back, *before))),
-            Act::Open => txn.open(txn.id("t")),
+            Act::Open(tree) => txn.open(txn.id(tree)),
+            Act::Empty(tree) => {
+                let nothing = (Bound::Excluded(&b"b"[..]), Bound::Excluded(&b"a"[..]));
+                return Some(text(&txn.scan_empty(txn.id(tree), nothing)));
+            }
             Act::Next { back } => return Some(text(&txn.next(*back, |key| key.ends_with(b":k")))),
             Act::Add(more) => {
                 for (key, value) in reading.scan(txn, Filter::All)? {

@@ -13,7 +13,8 @@
 //! | `z1(all)` | the same backwards |
 //! | `f1(k2)=k1:10,k2:20`, `f1(<k2)=k1:10` | scans forwards up to a key and stops there; stops just before it |
 //! | `v1(k2)=k2:20`, `v1(>k1)=k2:20` | the same backwards |
-//! | `o1`, `n1=k1:10`, `m1=k2:20` | opens a cursor on the tree, which stays; its next entry from the front, from the back |
+//! | `o1(t)`, `n1=k1:10`, `m1=k2:20` | opens a cursor on a tree, which stays; its next entry from the front, from the back |
+//! | `e1(t)` | scans no keys at all: bounds that cross |
 //! | `u1(10)`, `x1(v=20)` | adds to all values; deletes those that fit: a scan, and then what it found |
 //! | `p1(first)=k1:10`, `p1(last)=k2:20` | takes the first or the last entry out |
 //! | `l1(t)=2` | the number of entries of a tree |
@@ -51,7 +52,8 @@ pub(crate) enum Act {
     DeleteRange(Key, Key),
     Scan { filter: Filter, back: bool },
     Half { key: Key, back: bool, before: bool },
-    Open,
+    Open(String),
+    Empty(String),
     Next { back: bool },
     Add(u32),
     DeleteWhere(Filter),
@@ -148,7 +150,8 @@ fn step(text: &str) -> Step {
         },
         "s" | "z" => Act::Scan { filter: Filter::parse(argument), back: verb == "z" },
         "f" | "v" => half(verb == "v"),
-        "o" => Act::Open,
+        "o" => Act::Open(name()),
+        "e" => Act::Empty(name()),
         "n" | "m" => Act::Next { back: verb == "m" },
         "u" => Act::Add(argument.parse().unwrap()),
         "x" => Act::DeleteWhere(Filter::parse(argument)),

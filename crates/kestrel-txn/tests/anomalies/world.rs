@@ -259,6 +259,14 @@ impl Txn {
         self.scan(tree, (Bound::Unbounded, Bound::Unbounded), way, |_| false)
     }
 
+    /// Scans between bounds that cross.
+    pub(crate) fn scan_empty(&self, tree: TreeId, (low, high): (Bound<&[u8]>, Bound<&[u8]>)) -> Entries {
+        self.range(tree, low, high)
+            .map(|entry| entry.unwrap())
+            .map(|(key, value)| (key, value.to_vec()))
+            .collect()
+    }
+
     /// Opens a cursor that stays.
     pub(crate) fn open(&mut self, tree: TreeId) {
         let cursor = self.range(tree, Bound::Unbounded, Bound::Unbounded);
