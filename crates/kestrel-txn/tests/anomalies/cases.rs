@@ -113,7 +113,7 @@ const SAVEPOINTS: [Row; 10] = [
 ];
 
 /// Trees are there by name and by what they are.
-const TREES: [Row; 24] = [
+const TREES: [Row; 25] = [
     ("both create", "mk1(z) mk2(z) c1 c2", "c2 X", "c2 X"),
     ("both drop", "rm1(y) rm2(y) c1 c2", "c2 X", "c2 X"),
     ("both rename", "mv1(y,a) mv2(y,b) c1 c2 q3(a)=yes q3(y)=no", "c2 X", "c2 X"),
@@ -125,6 +125,7 @@ const TREES: [Row; 24] = [
     // That there is such a tree was seen.
     ("drop, open a cursor", "rm1(y) o2(y) w2(k1,1) c1 c2", "", "c2 X"),
     ("drop, scan nothing", "rm1(y) e2(y)=none w2(k1,1) c1 c2", "", "c2 X"),
+    ("drop, remove nothing", "rm1(y) d2(y/k2..y/k1) w2(k1,1) c1 c2", "", "c2 X"),
     ("drop, look", "rm1(y) q2(y)=yes w2(k1,1) c1 c2", "", "c2 X"),
     ("drop, rename", "rm1(y) mv2(y,a) c1 c2", "c2 X", "c2 X"),
     ("create, look", "mk1(z) q2(z)=no w2(k1,1) c1 c2", "", "c2 X"),
@@ -203,5 +204,5 @@ fn savepoints() {
 
 #[test]
 fn trees() {
-    assert_eq!(run(&TREES), 24 * 3 * 2);
+    assert_eq!(run(&TREES), 25 * 3 * 2);
 }

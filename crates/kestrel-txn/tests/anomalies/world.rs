@@ -325,6 +325,11 @@ impl Txn {
         let removed =
             self.write().remove_range(tree, Bound::Included(low), Bound::Included(high)).unwrap() as usize;
         let before = self.view[&tree].entries.len();
+        if low > high {
+            // No key lies between them: nothing is written.
+            assert_eq!(removed, 0);
+            return;
+        }
         self.change(Change::DeleteRange(tree, low.to_vec(), high.to_vec()));
         assert_eq!(removed, before - self.view[&tree].entries.len());
     }
