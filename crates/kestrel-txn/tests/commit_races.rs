@@ -66,3 +66,42 @@ fn of_transactions_that_met_one_commits() {
 fn all_that_did_not_meet_commit() {
     assert_eq!(race(Isolation::Serializable, false), (THREADS * ROUNDS) as usize);
 }
+
+/// One thread commits large transactions, often alone; the other one begins small ones at odd moments, also while a large
+/// one is being published and is past the point where it could have seen that it is not alone.
+#[test]
+fn who_begins_while_another_one_publishes_is_not_overlooked() {
+    let engine = Engine::open(Arc::new(MemoryStorage::new()), &EngineOptions::default()).unwrap();
+    let txn = engine.begin_write(Isolation::Serializable).unwrap();
+    let tree = txn.create_tree("t").unwrap();
+    txn.put(tree, b"shared", &0_u32.to_be_bytes()).unwrap();
+    txn.commit(Durability::Eventual).unwrap();
+    let count = |small: u32| {
+        let txn = engine.begin_write(Isolation::Serializable).unwrap();
+        let old = txn.get(tree, b"shared").unwrap().unwrap();
+        let new = u32::from_be_bytes(old[..].try_into().unwrap()) + 1;
+        txn.put(tree, b"shared", &new.to_be_bytes()).unwrap();
+        for number in small..OWN {
+            txn.put(tree, &number.to_be_bytes(), &new.to_be_bytes()).unwrap();
+        }
+        u32::from(txn.commit(Durability::Eventual).is_ok())
+    };
+    let done = AtomicUsize::new(0);
+    let committed: u32 = thread::scope(|scope| {
+        let large = scope.spawn(|| {
+            let committed = (0..5 * ROUNDS).map(|_| count(0)).sum::<u32>();
+            done.store(1, Ordering::Relaxed);
+            committed
+        });
+        let mut committed = 0;
+        let mut wait = 0;
+        while done.load(Ordering::Relaxed) == 0 {
+            committed += count(OWN);
+            wait = (wait + 791) % 3000;
+            (0..wait).for_each(|_| std::hint::spin_loop());
+        }
+        committed + large.join().unwrap()
+    });
+    let shared = engine.begin_read().unwrap().get(tree, b"shared").unwrap().unwrap();
+    assert_eq!(shared[..], committed.to_be_bytes());
+}
