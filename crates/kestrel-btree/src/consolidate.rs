@@ -63,12 +63,13 @@ pub fn consolidate(view: &impl PageView, out: &mut [u8]) -> Result<usize, Consol
     let mut writer = writer.map_err(|Full| ConsolidateError::Overfull)?;
     let mut result = Ok(());
     let mut ascent = Ascent::of(base.bytes());
+    let in_order = base.is_in_order();
     merged.runs(view, |run| {
         if let Run::Put(LeafOp { existed: false, .. }, _) = run {
             ascent = ascent.inserted(writer.written());
         }
         if result.is_ok() {
-            result = write_run(base, &mut writer, &run);
+            result = write_run(base, in_order, &mut writer, &run);
         }
     });
     result?;
@@ -76,8 +77,19 @@ pub fn consolidate(view: &impl PageView, out: &mut [u8]) -> Result<usize, Consol
     Ok(writer.finish())
 }
 
-fn write_run(base: Node<'_>, writer: &mut NodeWriter<'_>, run: &Run<'_>) -> Result<(), ConsolidateError> {
+fn write_run(
+    base: Node<'_>,
+    in_order: bool,
+    writer: &mut NodeWriter<'_>,
+    run: &Run<'_>,
+) -> Result<(), ConsolidateError> {
     match *run {
+        Run::Base(start, end) if in_order && start < end => {
+            let Some(stored) = base.stored_run(start..end) else {
+                return Err(Corruption::new(format!("leaf entries from {start} on: outside the heap")).into());
+            };
+            writer.push_stored_run(&stored).map_err(|Full| ConsolidateError::Overfull)?;
+        }
         Run::Base(start, end) => {
             for index in start..end {
                 let Some(stored) = base.stored_entry(index) else {

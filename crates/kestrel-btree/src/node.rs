@@ -31,6 +31,23 @@ pub(crate) struct Entry<'a> {
     pub(crate) cell_at: usize,
 }
 
+/// Consecutive entries of a leaf: one stretch of its heap.
+pub(crate) struct StoredRun<'a> {
+    node: Node<'a>,
+    entries: std::ops::Range<usize>,
+    before: usize,
+    pub(crate) bytes: &'a [u8],
+}
+
+impl StoredRun<'_> {
+    /// Of each entry: its head, and the distance of its first byte from the end of the stretch.
+    pub(crate) fn places(&self) -> impl ExactSizeIterator<Item = (u32, usize)> {
+        self.entries
+            .clone()
+            .map(|index| (self.node.head(index), self.node.offset(index).saturating_sub(self.before)))
+    }
+}
+
 impl<'a> Entry<'a> {
     pub(crate) fn cell(&self) -> Cell<'a> {
         if self.is_blob { Cell::Blob(BlobRef::decode(self.cell)) } else { Cell::Inline(self.cell) }
@@ -259,6 +276,30 @@ impl<'a> Node<'a> {
     pub(crate) fn stored_entry(&self, index: usize) -> Option<&'a [u8]> {
         let at = self.entry_at(index);
         self.bytes.get(at..at + self.entry(index).len())
+    }
+
+    /// Whether a leaf's entries lie in the heap in the order of their keys, without gaps: as a [writer](crate::write) leaves them.
+    pub(crate) fn is_in_order(&self) -> bool {
+        let mut before = self.low_len() + self.high_len();
+        let ascend = (0..self.count()).all(|index| {
+            let offset = self.offset(index);
+            let ascends = offset > before;
+            before = offset;
+            ascends
+        });
+        self.is_leaf() && self.garbage() == 0 && ascend && before == self.heap_len()
+    }
+
+    /// Consecutive entries of a leaf that [is in order](Node::is_in_order), as they lie in the heap.
+    pub(crate) fn stored_run(&self, entries: std::ops::Range<usize>) -> Option<StoredRun<'a>> {
+        let last = entries.end.checked_sub(1).filter(|last| *last >= entries.start)?;
+        let before = match entries.start.checked_sub(1) {
+            Some(before) => self.offset(before),
+            None => self.low_len() + self.high_len(),
+        };
+        let end = self.bytes.len().checked_sub(before)?;
+        let bytes = self.bytes.get(self.entry_at(last)..end)?;
+        Some(StoredRun { node: *self, entries, before, bytes })
     }
 
     /// Bytes of a separator in the heap.

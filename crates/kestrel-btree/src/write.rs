@@ -9,6 +9,7 @@ use crate::format::{
     LEAF_LENGTHS, LEAF_SLOT, LEVEL, LOW_LEN, PREFIX_LEN, front_len, set_u16, set_u32,
 };
 use crate::key::{fence_prefix_len, head, tail, tail_len};
+use crate::node::StoredRun;
 
 /// The entries do not fit the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,6 +93,24 @@ impl<'o> NodeWriter<'o> {
     /// Appends an entry of a leaf with the same prefix, as it lies in that leaf's heap.
     pub(crate) fn push_stored(&mut self, head: u32, stored: &[u8]) -> Result<(), Full> {
         self.claim(head, stored.len())?.copy_from_slice(stored);
+        Ok(())
+    }
+
+    /// Appends consecutive entries of a leaf with the same prefix, as they lie in that leaf's heap: one copy for all.
+    pub(crate) fn push_stored_run(&mut self, run: &StoredRun<'_>) -> Result<(), Full> {
+        debug_assert!(self.level == 0 && self.written + run.places().len() <= self.count);
+        let heap = self.heap + run.bytes.len();
+        if front_len(self.level, self.count) + heap > self.out.len() {
+            return Err(Full);
+        }
+        for (head, distance) in run.places() {
+            set_u32(self.out, HEADER_LEN + 4 * self.written, head);
+            set_u16(self.out, HEADER_LEN + 4 * self.count + 2 * self.written, self.heap + distance);
+            self.written += 1;
+        }
+        let at = self.out.len() - heap;
+        self.out[at..at + run.bytes.len()].copy_from_slice(run.bytes);
+        self.heap = heap;
         Ok(())
     }
 
