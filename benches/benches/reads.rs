@@ -37,6 +37,14 @@ fn filled() -> (Database, Tree) {
     (db, tree)
 }
 
+/// How long this thread has had a processor, if it is asked for (`KESTREL_BENCH_PROCESSOR=1`) and Linux tells: on a machine
+/// that does other things as well, it says more than the time on the wall.
+fn processor_time() -> Option<Duration> {
+    std::env::var_os("KESTREL_BENCH_PROCESSOR")?;
+    let figures = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    figures.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+}
+
 /// How long `threads` threads take, each for `gets` gets.
 fn timed(threads: u64, gets: u64, reader: impl Fn(&mut Random, u64) + Sync) -> Duration {
     let barrier = Barrier::new(threads as usize + 1);
@@ -47,9 +55,12 @@ fn timed(threads: u64, gets: u64, reader: impl Fn(&mut Random, u64) + Sync) -> D
                 scope.spawn(move || {
                     let mut random = Random(thread);
                     barrier.wait();
-                    let started = Instant::now();
+                    let (started, processor) = (Instant::now(), processor_time());
                     reader(&mut random, gets);
-                    started.elapsed()
+                    match (processor, processor_time()) {
+                        (Some(before), Some(after)) => after - before,
+                        _ => started.elapsed(),
+                    }
                 })
             })
             .collect();

@@ -33,6 +33,7 @@ mod refs;
 mod snapshots;
 mod store;
 mod table;
+mod thread_number;
 mod version;
 
 pub use dirty::DirtyPages;
@@ -45,11 +46,12 @@ pub use pinned::{Held, HeldPage, MAX_DELTAS, PinnedPage};
 pub use pool::OwnedFrame;
 pub use prefetch::prefetch;
 pub use publish::Change;
-pub use snapshots::{LiveSet, Snapshot, Snapshots, thread_hint};
+pub use snapshots::{LiveSet, Snapshot, Snapshots};
 pub use store::{
     CheckpointState, CheckpointWriter, Claim, DirectoryEntry, ImageHeader, ImageWrite, Location, PageStore,
     StoreOptions,
 };
+pub use thread_number::thread_number;
 pub use version::OwnedVersion;
 
 #[cfg(test)]

@@ -17,10 +17,9 @@ use kestrel_check::sync::Mutex;
 
 use crate::arena::Arena;
 use crate::link::Word;
-use crate::snapshots::thread_hint;
 use crate::store::{Location, PageStore};
 use crate::version::{HEADER_BYTES, Header, Kind, VersionRef, release};
-use crate::{Error, PageId, Timestamp, TreeId};
+use crate::{Error, PageId, Timestamp, TreeId, thread_number};
 
 /// Groups of threads that count what they hold.
 const SHARDS: usize = if cfg!(miri) { 4 } else { 64 };
@@ -146,7 +145,7 @@ impl Pool {
     fn count_holds(&self, more: isize) {
         let frames = self.frames();
         let step = if frames < 512 { 1 } else { (frames / (32 * SHARDS)).clamp(2, 64) } as isize;
-        let holds = &self.holds[thread_hint() % SHARDS];
+        let holds = &self.holds[thread_number() % SHARDS];
         let now = holds.now.fetch_add(more, Ordering::Relaxed) + more;
         if (now - holds.summed.load(Ordering::Relaxed)).abs() >= step {
             self.sum_holds(holds, now);

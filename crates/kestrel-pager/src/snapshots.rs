@@ -13,8 +13,8 @@
 //! [`LiveSet`] stays a safe bound however old it gets. (A slot may hold a value for an instant that its owner then gives up:
 //! a reclaimer that meets it keeps too much, not too little.)
 //!
-//! The registry writes to nothing that threads share: a thread looks for a free slot where it found one last, and goes
-//! elsewhere when another thread is there, so threads part ways. How many snapshots live is counted when somebody asks.
+//! Beginning and ending write to nothing that threads share: a thread looks for a free slot from a place on that is its own, as
+//! long as there are no more threads than slots. How many snapshots live is counted when somebody asks.
 //!
 //! **The last one out.** What must not go before the last snapshot is [entrusted](Snapshots::entrust) to the registry when
 //! nobody may begin any more. Whoever entrusts it sets a flag, fences, and then looks at the slots; a snapshot that ends
@@ -26,13 +26,12 @@
 
 use kestrel_check::sync::modelled::{AtomicBool, AtomicU32, AtomicU64, Mutex, Ordering, fence};
 use std::any::Any;
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::OnceLock;
 
 use crossbeam_utils::CachePadded;
 
-use crate::Timestamp;
+use crate::{Timestamp, thread_number};
 
 const SLOTS: usize = if cfg!(any(kestrel_loom, kestrel_shuttle)) { 2 } else { 64 };
 const FREE: u64 = 0;
@@ -144,19 +143,17 @@ impl Snapshots {
 
     /// Stores a value in a free slot.
     fn claim(&self, value: u64) -> usize {
-        let hint = thread_hint();
+        // Seven apart, so that threads that hold several snapshots do not soon meet.
+        let first = thread_number() * 7;
         let mut block = &self.first;
         let mut base = 0;
         loop {
             for step in 0..SLOTS {
-                let index = (hint + step) % SLOTS;
+                let index = (first + step) % SLOTS;
                 let slot = &block.slots[index].value;
                 if slot.load(Ordering::Relaxed) == FREE
                     && slot.compare_exchange(FREE, value, Ordering::SeqCst, Ordering::Relaxed).is_ok()
                 {
-                    if step > 0 {
-                        HINT.set(index);
-                    }
                     return base + index;
                 }
             }
@@ -227,36 +224,6 @@ impl Snapshots {
             drop(thing);
         }
     }
-}
-
-/// No number of a thread.
-const UNKNOWN: usize = usize::MAX;
-
-thread_local! {
-    static HINT: Cell<usize> = const { Cell::new(UNKNOWN) };
-}
-
-/// A number that differs between threads, as far as it can. It may change now and then.
-#[inline]
-pub fn thread_hint() -> usize {
-    // The threads of a model are one to the system; they had better meet, and do the same again when they are run again.
-    if cfg!(any(kestrel_loom, kestrel_shuttle)) {
-        return 0;
-    }
-    match HINT.get() {
-        UNKNOWN => first_hint(),
-        hint => hint,
-    }
-}
-
-#[cold]
-fn first_hint() -> usize {
-    // No part of any protocol, so not among the atomics that checkers replace. Seven apart, so that threads
-    // that hold several snapshots do not soon meet.
-    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let hint = NEXT.fetch_add(7, Ordering::Relaxed) % (1 << 16);
-    HINT.set(hint);
-    hint
 }
 
 /// One state of the database, kept readable until it and its clones are dropped. `R` keeps the registry alive, and is
@@ -439,28 +406,18 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_comes_back_to_its_slot_and_threads_part_ways() {
+    fn a_thread_comes_back_to_its_slots_and_meets_no_other_thread_there() {
         let registry = Snapshots::new(ts(1));
-        let mine = registry.begin_visible().index;
-        for _ in 0..10 {
-            assert_eq!(registry.begin_visible().index, mine);
-        }
-        // Another thread that would begin at the same slot meets it taken once, and is elsewhere from then on.
-        let held = registry.begin_visible();
-        let taken = HINT.get();
-        let other = || {
-            HINT.set(taken);
-            registry.begin_visible().index
+        let slots = || {
+            let outer = registry.begin_visible();
+            (outer.index, registry.begin_applied().index)
         };
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let elsewhere = other();
-                assert_ne!(elsewhere, held.index);
-                assert_eq!(registry.begin_visible().index, elsewhere);
-            });
-        });
-        drop(held);
-        assert_eq!(registry.begin_visible().index, mine);
+        let mine = slots();
+        for _ in 0..10 {
+            assert_eq!(slots(), mine);
+        }
+        let other = std::thread::scope(|scope| scope.spawn(slots).join());
+        assert!(other.is_ok_and(|other| other != mine && other.0 != mine.1 && other.1 != mine.0));
     }
 
     #[test]

@@ -183,6 +183,12 @@ impl Catalogue {
         self.get(id, at).map(|tree| tree.name_at(at).to_string())
     }
 
+    /// Keeps everybody else out.
+    #[cfg(test)]
+    pub(crate) fn lock_for_tests(&self) -> impl Sized + '_ {
+        self.trees.write()
+    }
+
     /// All trees at a timestamp, by name.
     pub(crate) fn list(&self, at: Timestamp) -> Vec<TreeInfo> {
         let trees = self.trees.read();

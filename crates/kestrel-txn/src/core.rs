@@ -102,6 +102,12 @@ impl Core {
         }
     }
 
+    /// Holds the locks that are private here.
+    #[cfg(test)]
+    pub(crate) fn lock_for_tests(&self) -> impl Sized + '_ {
+        (self.failure.lock(), self.lock.lock())
+    }
+
     /// Makes everything in the log durable, and what was waiting for that visible.
     pub(crate) fn flush_log(&self) -> Result<(), Error> {
         self.flush_log_to(self.wal.end())

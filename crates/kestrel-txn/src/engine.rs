@@ -84,6 +84,11 @@ impl Engine {
         Ok(Engine { core, shares })
     }
 
+    #[cfg(test)]
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
     /// Begins a read transaction at the newest visible commit. Takes constant time.
     ///
     /// # Errors

@@ -118,3 +118,86 @@ impl<'c> Reader<'c> {
         Ok(self.core.pager.read_blob(blob.page, self.at, blob.len, blob.checksum)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+
+    use kestrel_io::MemoryStorage;
+
+    use crate::catalogue::TreeRef;
+    use crate::{Durability, Engine, EngineOptions, Isolation};
+
+    fn engine_with_a_tree() -> (Engine, TreeRef) {
+        let engine = Engine::open(Arc::new(MemoryStorage::new()), &EngineOptions::default()).unwrap();
+        let write = engine.begin_write(Isolation::Snapshot).unwrap();
+        let tree = write.create_tree("birds").unwrap();
+        for number in 0..2000_u32 {
+            write.put(tree, &number.to_be_bytes(), &[7; 100]).unwrap();
+        }
+        write.commit(Durability::Immediate).unwrap();
+        let tree = engine.begin_read().unwrap().tree_ref(tree).unwrap();
+        (engine, tree)
+    }
+
+    /// All ways to get something, with what they begin and end.
+    fn read(engine: &Engine, tree: &TreeRef, meanwhile: impl Fn()) {
+        let key = 1234_u32.to_be_bytes();
+        let txn = engine.begin_read().unwrap();
+        let clone = txn.clone();
+        let value = clone.get_in(tree, &key).unwrap().unwrap();
+        assert!(txn.contains_in(tree, &key).unwrap() && engine.contains(tree, &key).unwrap());
+        assert_eq!(engine.get(tree, &key).unwrap(), Some(value.clone()));
+        txn.know(tree);
+        let first =
+            txn.range(tree.id(), std::ops::Bound::Included(&key), std::ops::Bound::Unbounded).unwrap().next();
+        assert_eq!(first.unwrap().unwrap(), (key.to_vec(), value));
+        meanwhile();
+    }
+
+    #[test]
+    fn reading_counts_no_reference_where_others_do() {
+        let (engine, tree) = engine_with_a_tree();
+        let core = engine.core();
+        let counts = || {
+            [
+                Arc::strong_count(core),
+                Arc::strong_count(core.snapshots()),
+                Arc::strong_count(&core.pager),
+                Arc::strong_count(&core.catalogue),
+                Arc::strong_count(&tree.0),
+            ]
+        };
+        let before = counts();
+        for _ in 0..10 {
+            read(&engine, &tree, || assert_eq!(counts(), before));
+            assert_eq!(counts(), before);
+            assert_eq!(core.snapshots().live(), 0);
+        }
+    }
+
+    #[test]
+    fn reading_takes_no_lock_of_the_engine() {
+        let (engine, tree) = engine_with_a_tree();
+        let core = engine.core();
+        let _locks = (
+            core.checkpointing.lock(),
+            core.gate.lock(),
+            core.window.lock(),
+            core.fragments.lock(),
+            core.thinned.lock(),
+            core.lock_for_tests(),
+            core.catalogue.lock_for_tests(),
+        );
+        let (done, is_done) = mpsc::channel();
+        let reader = engine.clone();
+        // Not joined if it waits for a lock.
+        std::thread::spawn(move || {
+            read(&reader, &tree, || {});
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(20)).expect("a reader waits for a lock");
+    }
+}

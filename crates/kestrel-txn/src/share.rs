@@ -2,7 +2,7 @@
 //!
 //! Each transaction keeps its database alive. Counted in one place, that would be a cache line that all threads write to at
 //! the beginning and the end of every transaction. So there are some counted references, each on a cache line of its own, and
-//! a thread takes and gives back shares of the one that its [number](thread_hint) leads to. The thing goes with the last
+//! a thread takes and gives back shares of the one that its [number](thread_number) leads to. The thing goes with the last
 //! share of the last of them, as with a plain `Arc`.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
-use kestrel_pager::thread_hint;
+use kestrel_pager::thread_number;
 
 /// As many as the registry of snapshots has slots at hand: threads that do not meet there do not meet here.
 const COUNT: usize = 64;
@@ -32,7 +32,7 @@ impl<T> Shares<T> {
     #[inline]
     #[must_use]
     pub fn take(&self) -> Share<T> {
-        self.0[thread_hint() % COUNT].clone()
+        self.0[thread_number() % COUNT].clone()
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a tree's handle is bound to.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use kestrel_txn::{Timestamp, TreeId};
+use kestrel_txn::{ReadTxn, Timestamp, TreeId, TreeRef};
 use parking_lot::Mutex;
 
 /// `since` of a tree whose creation is not committed yet.
@@ -19,12 +19,32 @@ pub(crate) struct Binding {
     /// When the handle was made.
     pub(crate) name: Box<str>,
     since: AtomicU64,
+    /// The tree itself, once it was read through this handle: from then on reading takes no lock.
+    tree: OnceLock<TreeRef>,
 }
 
 impl Binding {
     /// A tree that was there at `since`.
     pub(crate) fn committed(id: TreeId, name: &str, since: Timestamp) -> Arc<Binding> {
-        Arc::new(Binding { id, name: name.into(), since: AtomicU64::new(since.0) })
+        Arc::new(Binding { id, name: name.into(), since: AtomicU64::new(since.0), tree: OnceLock::new() })
+    }
+
+    /// The tree, if it was looked up before.
+    #[inline]
+    pub(crate) fn known(&self) -> Option<&TreeRef> {
+        self.tree.get()
+    }
+
+    /// The tree, looked up in a snapshot if it was not before.
+    #[inline]
+    pub(crate) fn find(&self, txn: &ReadTxn) -> std::result::Result<&TreeRef, kestrel_txn::Error> {
+        match self.tree.get() {
+            Some(tree) => Ok(tree),
+            None => {
+                let tree = txn.tree_ref(self.id)?;
+                Ok(self.tree.get_or_init(|| tree))
+            }
+        }
     }
 
     /// Whether a snapshot at `at` that does not know the tree is too old for it.

@@ -140,7 +140,7 @@ impl Builder {
             Error::io(ErrorKind::Io, format!("starting the background threads of {location}"), error)
         })?;
         Ok(Database::new(Shared {
-            engine,
+            engine: engine.into(),
             defaults: self.write,
             upkeep,
             background,

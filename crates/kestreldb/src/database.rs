@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kestrel_io::Storage;
-use kestrel_txn::{Statistics, VerifyReport};
+use kestrel_txn::{Shares, Statistics, VerifyReport};
 
 use crate::shared::Shared;
 use crate::{Builder, CommitTicket, Error, ReadTxn, Result, Tree, TreeInfo, WriteOptions, WriteTxn};
@@ -43,6 +43,8 @@ use crate::{Builder, CommitTicket, Error, ReadTxn, Result, Tree, TreeInfo, Write
 #[derive(Clone)]
 pub struct Database {
     shared: Arc<Shared>,
+    /// For snapshots, which begin and end often.
+    shares: Shares<Shared>,
 }
 
 impl Database {
@@ -67,7 +69,8 @@ impl Database {
     }
 
     pub(crate) fn new(shared: Shared) -> Database {
-        Database { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        Database { shares: Shares::new(&shared), shared }
     }
 
     /// The tree of this name, created if it does not exist. Any text of 1 to 1024 bytes is a name.
@@ -109,7 +112,7 @@ impl Database {
 
     /// Begins a snapshot: the state of all trees now, for as long as it is kept.
     pub fn begin_read(&self) -> Result<ReadTxn> {
-        Ok(ReadTxn::new(self.shared.engine.begin_read()?, Arc::clone(&self.shared)))
+        Ok(ReadTxn::new(self.shared.engine.begin_read()?, self.shares.take()))
     }
 
     /// Begins a write transaction with the database's defaults. Any number run at once; who commits what another one

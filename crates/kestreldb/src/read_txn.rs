@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use kestrel_txn::{Timestamp, TreeInfo};
+use kestrel_txn::{Share, Timestamp, TreeInfo};
 
 use crate::binding::Binding;
 use crate::shared::Shared;
@@ -16,15 +16,25 @@ use crate::{Error, ErrorKind, IntoKeyRange, Key, KeyRange, Range, Result, Value}
 /// is empty in it.
 ///
 /// It can be kept for long: what writers replace meanwhile is kept for it, but at most one old state of each page.
+///
+/// Threads that read do not slow each other down, however many there are: they write to no memory that they share.
+/// - Beginning a snapshot takes a place in a list of snapshots that the thread usually had before, and counts a reference
+///   where other threads do not count. It allocates nothing.
+/// - A get notes that its thread is reading, walks down the tree without writing anything, and counts one reference: of the
+///   page that the value lies in, as the [`Value`] keeps that. Only threads that keep values of the *same page* at the
+///   same time meet there.
+/// - Dropping the value gives that reference back, and the end of the snapshot its place.
+///
+/// The first get through a [`Tree`] handle looks the tree up, with a lock; none does after it.
 #[derive(Clone)]
 pub struct ReadTxn {
     // Before `shared`: the snapshot ends before the database is closed.
     txn: kestrel_txn::ReadTxn,
-    shared: Arc<Shared>,
+    shared: Share<Shared>,
 }
 
 impl ReadTxn {
-    pub(crate) fn new(txn: kestrel_txn::ReadTxn, shared: Arc<Shared>) -> ReadTxn {
+    pub(crate) fn new(txn: kestrel_txn::ReadTxn, shared: Share<Shared>) -> ReadTxn {
         ReadTxn { txn, shared }
     }
 
@@ -34,7 +44,7 @@ impl ReadTxn {
         let id = self.txn.tree(name)?;
         Ok(id.map(|id| {
             let binding = Binding::committed(id, name, self.txn.timestamp());
-            Tree::new(Arc::clone(&self.shared), binding)
+            Tree::new(Arc::clone(self.shared.thing()), binding)
         }))
     }
 
@@ -46,14 +56,13 @@ impl ReadTxn {
     /// The value of a key.
     pub fn get(&self, tree: &Tree, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
         tree.check(&self.shared)?;
-        let value = self.txn.get(tree.id(), key.as_ref());
-        Ok(or_empty(tree, &self.txn, value, || None)?.map(Value::new))
+        Ok(get_in(tree, &self.txn, key.as_ref())?.map(Value::new))
     }
 
     /// Whether a key is there.
     pub fn contains(&self, tree: &Tree, key: impl AsRef<[u8]>) -> Result<bool> {
         tree.check(&self.shared)?;
-        or_empty(tree, &self.txn, self.txn.contains(tree.id(), key.as_ref()), || false)
+        contains_in(tree, &self.txn, key.as_ref())
     }
 
     /// The entry with the smallest key.
@@ -114,10 +123,30 @@ pub(crate) fn or_empty<T>(
     })
 }
 
+/// The value that a snapshot has under a key.
+#[inline]
+pub(crate) fn get_in(
+    tree: &Tree,
+    txn: &kestrel_txn::ReadTxn,
+    key: &[u8],
+) -> Result<Option<kestrel_txn::Value>> {
+    let value = tree.binding().find(txn).and_then(|found| txn.get_in(found, key));
+    or_empty(tree, txn, value, || None)
+}
+
+/// Whether a key is there in a snapshot.
+pub(crate) fn contains_in(tree: &Tree, txn: &kestrel_txn::ReadTxn, key: &[u8]) -> Result<bool> {
+    let found = tree.binding().find(txn).and_then(|found| txn.contains_in(found, key));
+    or_empty(tree, txn, found, || false)
+}
+
 /// The entries of a snapshot in a range.
 pub(crate) fn range_of(tree: &Tree, txn: &kestrel_txn::ReadTxn, range: &KeyRange) -> Result<Range> {
     if range.is_empty() {
         return Ok(Range::empty());
+    }
+    if let Some(known) = tree.binding().known() {
+        txn.know(known);
     }
     let cursor = txn.range(tree.id(), range.low(), range.high());
     or_empty(tree, txn, cursor.map(Range::new), Range::empty)

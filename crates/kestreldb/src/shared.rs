@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
 use kestrel_txn::Engine;
 
 use crate::background::Background;
@@ -13,7 +14,9 @@ use crate::{CommitTicket, Error, Result, WriteOptions, WriteTxn};
 /// An open database. The end of the last handle stops the threads and closes it.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) engine: Engine,
+    /// Every get of a [`Tree`](crate::Tree) reads it, so it is kept off the cache lines of what changes, the count of
+    /// references to all this among them.
+    pub(crate) engine: CachePadded<Engine>,
     pub(crate) defaults: WriteOptions,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) background: Background,

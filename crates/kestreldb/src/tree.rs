@@ -6,7 +6,7 @@ use std::sync::Arc;
 use kestrel_txn::{Isolation, Timestamp, TreeId};
 
 use crate::binding::Binding;
-use crate::read_txn::{or_empty, range_of};
+use crate::read_txn::{contains_in, get_in, or_empty, range_of};
 use crate::shared::Shared;
 use crate::{CasMismatch, Error, ErrorKind, IntoKeyRange, Key, KeyRange, Range, Result, Value, WriteTxn};
 
@@ -53,14 +53,18 @@ impl Tree {
         self.binding.id
     }
 
+    pub(crate) fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
     /// Ids mean something in their own database only.
     #[inline]
-    pub(crate) fn check(&self, shared: &Arc<Shared>) -> Result<()> {
-        if Arc::ptr_eq(&self.shared, shared) { Ok(()) } else { Err(self.foreign()) }
+    pub(crate) fn check(&self, shared: &Shared) -> Result<()> {
+        if std::ptr::eq(&*self.shared, shared) { Ok(()) } else { Err(self.foreign()) }
     }
 
     #[cold]
@@ -91,15 +95,19 @@ impl Tree {
 
     /// The value of a key.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Result<Option<Value>> {
-        let txn = self.shared.engine.begin_read()?;
-        let value = txn.get(self.id(), key.as_ref());
-        Ok(or_empty(self, &txn, value, || None)?.map(Value::new))
+        let value = match self.binding.known() {
+            Some(tree) => self.shared.engine.get(tree, key.as_ref())?,
+            None => get_in(self, &self.shared.engine.begin_read()?, key.as_ref())?,
+        };
+        Ok(value.map(Value::new))
     }
 
     /// Whether a key is there.
     pub fn contains(&self, key: impl AsRef<[u8]>) -> Result<bool> {
-        let txn = self.shared.engine.begin_read()?;
-        or_empty(self, &txn, txn.contains(self.id(), key.as_ref()), || false)
+        match self.binding.known() {
+            Some(tree) => Ok(self.shared.engine.contains(tree, key.as_ref())?),
+            None => contains_in(self, &self.shared.engine.begin_read()?, key.as_ref()),
+        }
     }
 
     /// The entry with the smallest key.
