@@ -80,7 +80,7 @@ fn the_last_of_what_was_open_lets_others_in() {
 #[test]
 fn who_begins_while_another_closes_is_in_or_out() {
     let begun = AtomicU64::new(0);
-    for round in 0..300 {
+    for round in 0..60 {
         let storage = Arc::new(MemoryStorage::new());
         let (engine, tree) = with_an_entry(&storage);
         std::thread::scope(|scope| {
