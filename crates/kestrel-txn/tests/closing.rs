@@ -36,7 +36,7 @@ fn with_an_entry(storage: &Arc<MemoryStorage>) -> (Engine, TreeId) {
 enum Open {
     Read(ReadTxn),
     Write(WriteTxn),
-    Cursor(Cursor),
+    Cursor(Box<Cursor>),
 }
 
 impl Open {
@@ -60,7 +60,7 @@ fn the_last_of_what_was_open_lets_others_in() {
         let mut all = vec![
             Open::Read(read.clone()),
             Open::Read(read),
-            Open::Cursor(cursor),
+            Open::Cursor(Box::new(cursor)),
             Open::Write(engine.begin_write(Isolation::Serializable).unwrap()),
             Open::Read(engine.begin_read().unwrap()),
         ];
