@@ -9,12 +9,20 @@
 //! 5. Once a write or sync failed, nothing is written, synced or appended any more.
 //!
 //! Group commit: a thread that wants a place durable waits while there is a leader, then, if the place still is not
-//! durable, leads itself: 1. takes the whole buffer; 2. writes it; 3. syncs the files it and earlier unsynced writes went
-//! to; 4. advances `durable` to where the log ended at step 1; 5. wakes everybody. A crash before step 3 is over leaves any
-//! part of the group, of which recovery keeps a prefix and of which nobody was told. After it the whole group stays.
+//! durable, leads a *flight* itself: 1. takes the whole buffer; 2. writes it; 3. syncs the files it and earlier unsynced
+//! writes went to; 4. advances `durable` to where the log ended at step 1; 5. wakes one of those who wait for the next
+//! flight, to lead it, and then all who were on this one. A crash before step 3 is over leaves any part
+//! of the group, of which recovery keeps a prefix and of which nobody was told. After it the whole group stays.
+//!
+//! Nobody is left waiting: who waits does so at the landing of the flight that its place is on, the one in the air or the next,
+//! and takes that landing's lock before it lets go of `state`. A leader changes `state` first and takes the lock of a landing before
+//! it wakes anybody there, so whoever saw the state of before is asleep by then, and is woken. One is enough for the next flight:
+//! it leads, or finds that somebody who came by leads already, whose flight then carries it, and waits for that. A
+//! flight without a sync, and a failure, wake everybody at both landings, to look again.
 //!
 //! Locks: `state` is held for a copy and a checksum. Only an append that needs a segment nobody prepared holds it across
-//! I/O. The locks of `segments` come after it, and nobody who holds those asks for it.
+//! I/O. Those of landings come after it; whoever was on a flight needs only its landing's to wake up. The locks of `segments`
+//! come after `state`, and nobody who holds those asks for it.
 
 use kestrel_check::sync::atomic::{AtomicU64, Ordering};
 use std::mem;
@@ -38,7 +46,9 @@ pub struct Wal {
     segments: Segments,
     incarnation: u32,
     state: Mutex<State>,
-    /// Signalled when a leader is done.
+    /// Where flights land, by their number modulo 2: there is at most one in the air, and one to be boarded.
+    landings: [Landing; 2],
+    /// Signalled when a leader is done, for those who only want to write.
     led: Condvar,
     /// Copies of what `state` guards, to be read without it.
     durable: AtomicU64,
@@ -54,6 +64,10 @@ struct State {
     idle: Buffer,
     in_flight: Option<Arc<Buffer>>,
     leading: bool,
+    /// The number of the flight that is in the air while there is a leader, and was the last one otherwise.
+    flight: u64,
+    /// What lies before this is on that flight, or an earlier one.
+    target: u64,
     poisoned: bool,
     /// Files that were written to since their last sync, by base.
     unsynced: Vec<(u64, Arc<dyn StorageFile>)>,
@@ -63,6 +77,33 @@ struct State {
     tail: u64,
     appended_bytes: u64,
     records: u64,
+}
+
+/// Where those wait who are on a flight, or will be on the next. A lock of its own, so that nobody who is woken gets in the
+/// way of those who append.
+#[derive(Debug, Default)]
+struct Landing {
+    lock: Mutex<()>,
+    landed: Condvar,
+}
+
+impl Landing {
+    /// Waits for the next call of a `wake`, beginning before `state` is let go of.
+    fn wait(&self, state: MutexGuard<'_, State>) {
+        let mut lock = self.lock.lock();
+        drop(state);
+        self.landed.wait(&mut lock);
+    }
+
+    fn wake_one(&self) {
+        drop(self.lock.lock());
+        self.landed.notify_one();
+    }
+
+    fn wake_all(&self) {
+        drop(self.lock.lock());
+        self.landed.notify_all();
+    }
 }
 
 /// Where a record was put.
@@ -113,6 +154,7 @@ impl Wal {
             segments,
             incarnation,
             state: Mutex::new(State { end, tail, ..State::default() }),
+            landings: Default::default(),
             led: Condvar::new(),
             durable: AtomicU64::new(end),
             end: AtomicU64::new(end),
@@ -184,13 +226,11 @@ impl Wal {
     /// Makes everything before `to` durable, together with whatever others appended; returns once it is. A failure
     /// leaves it open what is durable and poisons the log for good.
     pub fn flush(&self, to: Lsn) -> Result<(), Error> {
-        if self.durable() >= to {
-            return Ok(());
-        }
-        let mut state = self.state.lock();
-        debug_assert!(to.0 <= state.end, "nothing lies at {to}");
-        let to = to.0.min(state.end);
-        loop {
+        // Whoever is woken because its place is durable asks for no lock.
+        while self.durable() < to {
+            let state = self.state.lock();
+            debug_assert!(to.0 <= state.end, "nothing lies at {to}");
+            let to = to.0.min(state.end);
             if self.durable.load(Ordering::Relaxed) >= to {
                 return Ok(());
             }
@@ -200,8 +240,10 @@ impl Wal {
             if !state.leading {
                 return self.lead(state, true);
             }
-            self.led.wait(&mut state);
+            let flight = if to <= state.target { state.flight } else { state.flight + 1 };
+            self.landing(flight).wait(state);
         }
+        Ok(())
     }
 
     /// Hands what is buffered to the operating system without syncing it, which bounds the memory it takes. Waits for a
@@ -220,14 +262,21 @@ impl Wal {
         self.lead(state, false)
     }
 
+    fn landing(&self, flight: u64) -> &Landing {
+        &self.landings[(flight % 2) as usize]
+    }
+
     /// Writes the buffer and, if asked, syncs.
     fn lead(&self, mut state: MutexGuard<'_, State>, sync: bool) -> Result<(), Error> {
         debug_assert!(!state.leading && !state.poisoned && state.in_flight.is_none());
+        state.leading = true;
+        state.flight += 1;
+        let flight = state.flight;
         let empty = mem::take(&mut state.idle);
         let buffer = Arc::new(mem::replace(&mut state.buffer, empty));
-        state.leading = true;
         state.in_flight = Some(Arc::clone(&buffer));
         let target = state.end;
+        state.target = target;
         let mut unsynced = mem::take(&mut state.unsynced);
         drop(state);
 
@@ -256,8 +305,19 @@ impl Wal {
         state.leading = false;
         mem::forget(reign);
         drop(state);
+        if sync {
+            // The disk first: whoever is to lead next.
+            self.landing(flight + 1).wake_one();
+            self.landing(flight).wake_all();
+        } else {
+            self.wake_all();
+        }
         self.led.notify_all();
         Ok(())
+    }
+
+    fn wake_all(&self) {
+        self.landings.iter().for_each(Landing::wake_all);
     }
 
     fn write(&self, buffer: &Buffer, unsynced: &mut Vec<(u64, Arc<dyn StorageFile>)>) -> Result<(), Error> {
@@ -384,6 +444,7 @@ impl Drop for Reign<'_> {
         state.poisoned = true;
         state.leading = false;
         drop(state);
+        self.wal.wake_all();
         self.wal.led.notify_all();
     }
 }

@@ -147,6 +147,38 @@ fn what_is_appended_during_a_sync_is_readable_and_waits_for_the_next() {
     assert_eq!(Wal::recover(left, &OPTIONS, from).unwrap().records().count(), 2);
 }
 
+/// Whoever comes during a sync shares the next one, whatever they wait for: a place on the flight in the air, one on the next,
+/// or just to write.
+#[test]
+fn all_who_come_during_a_sync_share_the_next() {
+    for writes_too in [false, true] {
+        let storage = GatedStorage::default();
+        let wal = create(&storage);
+        let (arrivals, tell) = storage.close();
+        let first = wal.append(1, &[b"first"]).unwrap();
+        let leader = flush_aside(&wal, first.end);
+        arrivals.recv_timeout(PATIENCE).unwrap();
+        let ends: Vec<Lsn> = (0..8).map(|kind| wal.append(kind, &[b"later"]).unwrap().end).collect();
+        let writer = writes_too.then(|| {
+            let wal = Arc::clone(&wal);
+            std::thread::spawn(move || wal.write_buffered())
+        });
+        let followers: Vec<_> = ends.iter().chain([&first.end; 3]).map(|to| flush_aside(&wal, *to)).collect();
+        // Time to begin to wait. Too little of it makes the test weaker, not wrong.
+        std::thread::sleep(Duration::from_millis(50));
+        tell.send(Outcome::Succeed).unwrap();
+        leader.recv_timeout(PATIENCE).unwrap().unwrap();
+        for follower in followers {
+            follower.recv_timeout(PATIENCE).expect("it waits for ever").unwrap();
+        }
+        if let Some(writer) = writer {
+            writer.join().unwrap().unwrap();
+        }
+        assert_eq!(wal.durable(), *ends.last().unwrap());
+        assert_eq!(wal.stats().syncs, 2);
+    }
+}
+
 #[test]
 fn a_leader_that_fails_or_panics_lets_nobody_wait() {
     for outcome in [Outcome::Fail, Outcome::Panic] {
