@@ -1,6 +1,8 @@
 //! Committing: validate, take a timestamp, append the record, publish; then make it durable and visible.
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::Ordering;
+use kestrel_check::sync::yield_now;
 use std::sync::Arc;
 
 use kestrel_pager::{Change, Timestamp, TreeId};
@@ -135,9 +137,17 @@ impl Core {
         let thinned = overlay.thinned_leaves();
         let changes = overlay.into_changes();
         let count = changes.len();
+        let too_early = is_planted(Bug::TimestampBeforePages);
+        if too_early {
+            self.visibility.add(ts, appended.end, durability == Durability::Immediate);
+            self.snapshots().set_applied(ts);
+            yield_now();
+        }
         self.pager.publish(changes, ts);
         self.catalogue.apply(&trees, ts, || self.snapshots().live_set());
-        self.visibility.add(ts, appended.end, durability == Durability::Immediate);
+        if !too_early {
+            self.visibility.add(ts, appended.end, durability == Durability::Immediate);
+        }
         let (crowded, forgotten) = {
             let mut window = self.window.lock();
             let mut crowded = false;

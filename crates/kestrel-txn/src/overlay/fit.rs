@@ -1,7 +1,8 @@
 //! The end of an overlay: whether it fits on the newest state, and what is to be published of it.
 
 use kestrel_btree::{Corruption, PageView, level};
-use kestrel_pager::{Change, Fault, Heads, MAX_DELTAS, OwnedVersion, PageId, Timestamp, TreeId};
+use kestrel_check::planted::{Bug, is_planted};
+use kestrel_pager::{Change, Fault, Heads, MAX_DELTAS, OwnedFrame, OwnedVersion, PageId, Timestamp, TreeId};
 
 use super::{Overlay, Private, PrivateBlob};
 use crate::page::{Page, ReadError};
@@ -49,6 +50,8 @@ impl Overlay {
             for (&id, private) in &self.pages {
                 match private {
                     Private::Whole { born: true, .. } | Private::Spilled { born: true, .. } => {}
+                    Private::Whole { frame, .. }
+                        if is_planted(Bug::ReplaySkipped) && self.could_overwrite(id, frame) => {}
                     Private::Whole { .. } | Private::Spilled { .. } | Private::Freed => {
                         if heads.newest(id) > self.at {
                             return Fit::Stale;
@@ -71,6 +74,18 @@ impl Overlay {
             }
         }
         Fit::Ready
+    }
+
+    /// Where a stale page could be published without breaking the tree, which would be noticed at once: the newest state of
+    /// that leaf has the same bounds. For [`Bug::ReplaySkipped`] only.
+    fn could_overwrite(&self, id: PageId, frame: &OwnedFrame) -> bool {
+        let Ok(newest) = self.pager.read(id, Timestamp::MAX) else { return false };
+        let (newest, stale) = (Page::Published(newest), Page::Private(frame.payload()));
+        let bounds = |page: &Page<'_>| {
+            let leaf = kestrel_btree::MergedLeaf::new(page).ok().filter(|_| level(page.node()) == 0)?;
+            Some((leaf.low_fence(page).to_vec(), leaf.high_fence(page).map(<[u8]>::to_vec)))
+        };
+        bounds(&stale).is_some_and(|stale| bounds(&newest) == Some(stale))
     }
 
     /// The newest change of the delta's leaf, if the leaf exists and has room for the delta.
