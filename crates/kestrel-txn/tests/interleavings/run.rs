@@ -72,7 +72,9 @@ enum Running {
 
 impl World {
     pub(crate) fn new(layout: Layout) -> World {
-        let options = EngineOptions { memory_budget: 8 << 20, ..EngineOptions::default() };
+        // Superseded pages wait for the epoch, which all threads of the process share: a thread of another test that the system
+        // does not let run for a while keeps them. So there is far more room than one schedule needs.
+        let options = EngineOptions { memory_budget: 64 << 20, ..EngineOptions::default() };
         let engine = Engine::open(Arc::new(MemoryStorage::new()), &options).unwrap();
         let txn = engine.begin_write(Isolation::Serializable).unwrap();
         let tree = txn.create_tree("t").unwrap();
