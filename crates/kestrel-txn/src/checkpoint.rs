@@ -5,8 +5,8 @@ use kestrel_check::sync::atomic::Ordering;
 use kestrel_pager::CheckpointState;
 use kestrel_wal::Lsn;
 
-use crate::Error;
 use crate::core::Core;
+use crate::{Error, ErrorKind};
 
 /// Room of replaced values that is not worth a checkpoint, however small the database is.
 const WAITING_MIN: u64 = 16 << 20;
@@ -33,9 +33,19 @@ impl Core {
     ///
     /// A crash before the end of 5 leaves the previous checkpoint and a log that reaches back to it.
     pub(crate) fn checkpoint(&self) -> Result<(), Error> {
+        let written = self.or_fail_by_panic(|| self.write_checkpoint());
+        // Whom step 3 passed is woken now: wakers are foreign code, which may want to checkpoint, or to close.
+        self.advance_visible();
+        written.map_err(|failure| match failure {
+            Failure::Passes(error) => error,
+            Failure::Lasts(error) => self.fail(error),
+        })
+    }
+
+    fn write_checkpoint(&self) -> Result<(), Failure> {
         let _one = self.checkpointing.lock();
         self.check_writable()?;
-        let mut writer = self.pager.store().begin_checkpoint()?;
+        let mut writer = self.pager.store().begin_checkpoint().map_err(Error::from)?;
         let (snapshot, dirty, state, keep) = {
             let _gate = self.gate.lock();
             let lsn = self.wal.end();
@@ -51,23 +61,38 @@ impl Core {
         };
         let lsn = Lsn(state.lsn);
         let written = self
-            .flush_log_to(lsn)
+            .flush_log_quietly(lsn)
             .and_then(|()| Ok(self.pager.write_dirty(&dirty, snapshot.at(), &mut writer, |_| {})?))
             .and_then(|()| Ok(writer.finish(&state)?));
         if let Err(error) = written {
             self.pager.restore_dirty(&dirty);
-            // A lack of room or of memory passes; anything else leaves it open what the files hold.
-            return Err(match error.kind() {
-                crate::ErrorKind::DiskFull | crate::ErrorKind::OverBudget | crate::ErrorKind::Corrupted => {
-                    error
-                }
-                _ => self.fail(error),
+            // A lack of room or of memory passes, other than for the log; anything else leaves it open what the files hold.
+            let passes =
+                matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::OverBudget | ErrorKind::Corrupted);
+            return Err(if passes && !self.wal.is_poisoned() {
+                Failure::Passes(error)
+            } else {
+                Failure::Lasts(error)
             });
         }
         drop(snapshot);
         self.checkpoint_lsn.store(lsn.0, Ordering::Relaxed);
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-        self.wal.recycle(keep)?;
+        self.wal.recycle(keep).map_err(Error::from)?;
         Ok(())
+    }
+}
+
+/// Why a checkpoint did not come about.
+enum Failure {
+    /// The previous one stays in force, and another may be tried.
+    Passes(Error),
+    /// It is not known what the files hold.
+    Lasts(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Passes(error)
     }
 }

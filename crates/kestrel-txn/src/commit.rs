@@ -220,7 +220,8 @@ impl Core {
     }
 
     /// Publishes a change of structure that changes no content: it has a timestamp of its own and no log record, as
-    /// recovery makes its own structure. Returns whether it was published; `false` if somebody was faster.
+    /// recovery makes its own structure. Returns whether it was published; `false` if somebody was faster. The caller
+    /// advances `visible`, when it holds no lock any more.
     pub(crate) fn publish_structure(&self, mut draft: Draft) -> Result<bool, Error> {
         draft.overlay.seal();
         let gate = self.gate.lock();
@@ -235,8 +236,6 @@ impl Core {
         self.visibility.add(ts, self.wal.end(), false);
         self.snapshots().set_applied(ts);
         drop(gate);
-        // If an earlier commit is still on its way to the disk, that will raise it.
-        self.advance_visible();
         Ok(true)
     }
 }

@@ -17,7 +17,9 @@ use crate::visibility::Visibility;
 use crate::window::Window;
 use crate::{EngineOptions, Error, ErrorKind};
 
-/// The database. Locks are taken in the order `checkpointing`, `gate`, `window`, and those of a room last.
+/// The database. Locks are taken in the order `checkpointing`, `gate`, `window`, and those of a room last. None of them is held
+/// while wakers are called: whoever [flushes](Core::flush_log), [advances](Core::advance_visible) or [fails](Core::fail) has
+/// let go of them.
 ///
 /// What commits write is on cache lines of its own: a get reads `pager` and `closed`.
 pub(crate) struct Core {
@@ -137,12 +139,25 @@ impl Core {
         self.visibility.advance(&self.wal, self.snapshots())
     }
 
+    /// The same for who holds a lock that wakers may want: wakes nobody. When that is free again, the caller
+    /// [advances](Core::advance_visible) or, after an error, [fails](Core::fail).
+    pub(crate) fn flush_log_quietly(&self, to: Lsn) -> Result<(), Error> {
+        self.wal.flush(to)?;
+        self.visibility.raise(&self.wal, self.snapshots());
+        Ok(())
+    }
+
     /// The caller advances `visible` if it succeeds.
     fn sync_log(&self, to: Lsn) -> Result<(), Error> {
+        self.or_fail_by_panic(|| self.wal.flush(to)).map_err(|error| self.fail(error.into()))
+    }
+
+    /// Does something that writes and syncs. If the storage panics, nobody is left waiting.
+    pub(crate) fn or_fail_by_panic<T>(&self, write: impl FnOnce() -> T) -> T {
         let unfinished = Unfinished { core: self };
-        let synced = self.wal.flush(to);
+        let written = write();
         std::mem::forget(unfinished);
-        synced.map_err(|error| self.fail(error.into()))
+        written
     }
 
     /// An error if the database was closed. A transaction looks after it has registered its snapshot: see
@@ -170,7 +185,8 @@ impl Core {
         }
     }
 
-    /// After a write or sync whose outcome is unknown: nothing is written any more, what is there can be read.
+    /// After a write or sync whose outcome is unknown: nothing is written any more, what is there can be read. Calls wakers, so
+    /// no lock is held that these may want.
     pub(crate) fn fail(&self, error: Error) -> Error {
         let first = self.failure.lock().get_or_insert_with(|| error.clone()).clone();
         // Otherwise what is in the log can still become durable.
@@ -211,7 +227,7 @@ struct Unfinished<'a> {
 
 impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
-        self.core.fail(Error::new(ErrorKind::Io, "a write or sync of the log panicked"));
+        self.core.fail(Error::new(ErrorKind::Io, "a write or sync panicked"));
     }
 }
 

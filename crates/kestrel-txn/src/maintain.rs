@@ -63,6 +63,8 @@ impl Core {
             if merge_leaf(&mut draft.overlay, state.root, &key)? && !draft.overlay.is_empty() {
                 // If somebody was faster, the leaf comes back when it loses more.
                 self.publish_structure(draft)?;
+                // If an earlier commit is still on its way to the disk, that will raise it.
+                self.advance_visible();
             }
         }
         Ok(true)
@@ -70,6 +72,13 @@ impl Core {
 
     /// Frees some pages of a dropped tree that no snapshot sees any more.
     fn free_dropped(&self) -> Result<bool, Error> {
+        let freed = self.free_step();
+        // Not under the lock of checkpoints, which wakers may want.
+        self.advance_visible();
+        freed
+    }
+
+    fn free_step(&self) -> Result<bool, Error> {
         // A checkpoint must not see a tree in the catalogue without its root.
         let Some(_one) = self.checkpointing.try_lock() else { return Ok(false) };
         let live = self.snapshots().live_set();

@@ -9,7 +9,9 @@
 //! That somebody raises `visible` after the log has become durable is the rule for those who make it so: everybody who
 //! flushes the log, or publishes a commit, [advances](Visibility::advance) afterwards.
 //!
-//! Wakers are foreign code: they are cloned, called and dropped without the lock.
+//! Wakers are foreign code: they are cloned, called and dropped without the lock, nor any other that they may want. Who holds
+//! such a lock only [raises](Visibility::raise) `visible`, and advances when it is free again; until then wakers are left behind a
+//! `visible` that has passed them, and whoever advances next takes them out.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -62,6 +64,12 @@ impl Visibility {
         let (blocked, woken) = self.room.lock().advance(wal, snapshots);
         woken.into_iter().for_each(Waker::wake);
         blocked
+    }
+
+    /// Raises `visible` as [`advance`](Visibility::advance) does, but wakes nobody. The caller advances when it has let go of
+    /// its locks.
+    pub(crate) fn raise(&self, wal: &Wal, snapshots: &Snapshots) {
+        self.room.lock().raise(wal, snapshots);
     }
 
     /// After the log has failed for good: wakes everybody, as what is not visible by now never will be.
@@ -120,6 +128,20 @@ impl Visibility {
 
 impl Room {
     fn advance(&mut self, wal: &Wal, snapshots: &Snapshots) -> (Option<Lsn>, Vec<Waker>) {
+        let blocked = self.raise(wal, snapshots);
+        let mut woken = Vec::new();
+        if !self.wakers.is_empty() {
+            let visible = snapshots.visible();
+            while let Some(first) = self.wakers.first_entry()
+                && first.key().0 <= visible
+            {
+                woken.push(first.remove());
+            }
+        }
+        (blocked, woken)
+    }
+
+    fn raise(&mut self, wal: &Wal, snapshots: &Snapshots) -> Option<Lsn> {
         let durable = wal.durable();
         let mut reached = None;
         let blocked = loop {
@@ -132,16 +154,10 @@ impl Room {
             }
             self.pending.pop_front();
         };
-        let mut woken = Vec::new();
         if let Some(reached) = reached {
             snapshots.raise_visible(reached);
-            while let Some(first) = self.wakers.first_entry()
-                && first.key().0 <= reached
-            {
-                woken.push(first.remove());
-            }
         }
-        (blocked, woken)
+        blocked
     }
 
     fn outcome(&self, ts: Timestamp, snapshots: &Snapshots) -> Option<Result<(), Error>> {
@@ -195,6 +211,19 @@ mod tests {
                 assert_eq!(poller.join().unwrap(), Poll::Ready(!fails));
             });
         }
+    }
+
+    #[test]
+    fn whom_raising_left_behind_the_next_advance_wakes() {
+        let (visibility, wal, snapshots) = rooms();
+        visibility.add(TWO, wal.append(1, &[b"commit"]).unwrap().end, true);
+        snapshots.set_applied(TWO);
+        assert!(visibility.poll(TWO, &mut None, Waker::noop(), &snapshots).is_pending());
+        wal.flush(wal.end()).unwrap();
+        visibility.raise(&wal, &snapshots);
+        assert_eq!((snapshots.visible(), visibility.room.lock().wakers.len()), (TWO, 1));
+        assert_eq!(visibility.advance(&wal, &snapshots), None);
+        assert!(visibility.room.lock().wakers.is_empty());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io::ErrorKind as IoErrorKind;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -380,4 +380,34 @@ fn what_is_on_its_way_is_bounded() {
     tickets.last().unwrap().wait().unwrap();
     assert!(tickets.iter().all(CommitTicket::is_done));
     assert_eq!(seen(&engine, tree), 10_000);
+}
+
+/// Whatever resolves a ticket, no lock is held meanwhile that what the waker calls might want.
+#[test]
+fn wakers_may_checkpoint_and_close() {
+    struct Calls(Engine, mpsc::Sender<Result<(), Error>>);
+    impl Wake for Calls {
+        fn wake(self: Arc<Self>) {
+            self.1.send(self.0.checkpoint().and_then(|()| self.0.close())).unwrap();
+        }
+    }
+    for fails in [false, true] {
+        let storage = CrashStorage::new();
+        let engine = open(&storage);
+        let tree = with_tree(&engine);
+        let (called, calls) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Calls(engine.clone(), called)));
+        let mut ticket = put_async(&engine, tree, 1).unwrap();
+        assert!(poll(&mut ticket, &waker).is_pending());
+        if fails {
+            let effect = FaultEffect::Error(IoErrorKind::Other);
+            storage.fail(Fault { operation: Some(Operation::SyncData), after: 0, lasting: false, effect });
+        }
+        // Not joined if it waits for itself.
+        let checkpointer = thread::spawn(move || engine.checkpoint().is_ok());
+        let called =
+            calls.recv_timeout(Duration::from_secs(20)).expect("the waker waits for whoever woke it");
+        assert_eq!((called.is_ok(), checkpointer.join().unwrap()), (!fails, !fails));
+        assert_eq!(poll(&mut ticket, Waker::noop()).map(|outcome| outcome.is_ok()), Poll::Ready(!fails));
+    }
 }

@@ -109,12 +109,15 @@ impl Background {
         self.keeper.raise();
     }
 
-    /// Ends the workers, and waits for the pass that each is in.
+    /// Ends the workers, and waits for the pass that each is in. A worker that calls this itself, by a waker that ends the
+    /// database, ends when it comes back.
     pub(crate) fn stop(&self) {
         self.flush.stop();
         self.keeper.stop();
-        let mut workers = self.workers.lock();
-        for worker in workers.drain(..) {
+        // Not waited for under the lock: the one that is waited for may come here as well.
+        let workers = std::mem::take(&mut *self.workers.lock());
+        let this = thread::current().id();
+        for worker in workers.into_iter().filter(|worker| worker.thread().id() != this) {
             // If it panicked, that was noted.
             let _ = worker.join();
         }

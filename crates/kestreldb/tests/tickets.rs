@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use kestrel_io::{CrashStorage, Fault, FaultEffect, Operation};
 use kestreldb::{CommitTicket, Database, Durability, Error, ErrorKind, Result, Timestamp, Tree};
@@ -378,5 +379,53 @@ fn what_a_resolved_ticket_promised_survives_a_power_failure() {
             assert!(keys.len() as u64 >= promised, "seed {seed}: {promised} promised, {} kept", keys.len());
         }
         assert!(db.verify().unwrap().damages.is_empty());
+    }
+}
+
+/// What a waker does when it is called: it ends the database, by its last handle or by a word.
+struct Ends {
+    handles: Mutex<Option<(Database, Tree)>>,
+    by_a_word: bool,
+    ended: mpsc::Sender<Result<()>>,
+}
+
+impl Wake for Ends {
+    fn wake(self: Arc<Self>) {
+        let Some((db, tree)) = self.handles.lock().unwrap().take() else { return };
+        drop(tree);
+        let ended = if self.by_a_word { db.close() } else { Ok(drop(db)) };
+        self.ended.send(ended).unwrap();
+    }
+}
+
+/// A task may own the last handle, and a thread of the database may be the one that ends the task.
+#[test]
+fn a_waker_may_end_the_database() {
+    for by_a_word in [false, true] {
+        let storage = CrashStorage::new();
+        let (ended, ends) = mpsc::channel();
+        let mut count = 0;
+        let mut ticket = loop {
+            let db = Database::open_with_storage(Arc::new(storage.clone())).unwrap();
+            let tree = db.tree("t").unwrap();
+            let mut ticket = put(&db, &tree, count).unwrap();
+            count += 1;
+            let handles = Mutex::new(Some((db, tree)));
+            let waker = Waker::from(Arc::new(Ends { handles, by_a_word, ended: ended.clone() }));
+            // If the flusher was faster, once more.
+            if Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending() {
+                break ticket;
+            }
+        };
+        ends.recv_timeout(Duration::from_secs(20)).expect("it was closed").unwrap();
+        block_on(&mut ticket).unwrap();
+        let db = loop {
+            match Database::open_with_storage(Arc::new(storage.clone())) {
+                // The thread that called the waker is still on its way out.
+                Err(error) if error.kind() == ErrorKind::Locked => thread::yield_now(),
+                opened => break opened.unwrap(),
+            }
+        };
+        assert_eq!(db.tree("t").unwrap().len().unwrap(), count);
     }
 }
