@@ -46,7 +46,7 @@ pub use pinned::{Held, HeldPage, MAX_DELTAS, PinnedPage};
 pub use pool::OwnedFrame;
 pub use prefetch::prefetch;
 pub use publish::Change;
-pub use snapshots::{LiveSet, Snapshot, Snapshots};
+pub use snapshots::{LiveSet, Snapshot, Snapshots, Stay};
 pub use store::{
     CheckpointState, CheckpointWriter, Claim, DirectoryEntry, ImageHeader, ImageWrite, Location, PageStore,
     StoreOptions,

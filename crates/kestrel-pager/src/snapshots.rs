@@ -36,10 +36,12 @@ use crate::{Timestamp, thread_number};
 
 const SLOTS: usize = if cfg!(any(kestrel_loom, kestrel_shuttle)) { 2 } else { 64 };
 const FREE: u64 = 0;
+/// The slot of a [`Stay`]: greater than the value of any snapshot.
+const STAYS: u64 = u64::MAX;
 
 /// The place of one snapshot.
 struct Slot {
-    /// [`FREE`], or the snapshot's timestamp and one.
+    /// [`FREE`], or the snapshot's timestamp and one, or [`STAYS`].
     value: AtomicU64,
     /// How many clones the snapshot has, itself included. One while the slot is free.
     shares: AtomicU32,
@@ -181,14 +183,18 @@ impl Snapshots {
 
     /// How many snapshots are live, clones not counted. Costs a look at every slot.
     pub fn live(&self) -> usize {
-        self.values().count()
+        self.snapshots().count()
+    }
+
+    fn snapshots(&self) -> impl Iterator<Item = u64> {
+        self.values().filter(|&value| value != STAYS)
     }
 
     /// Which states may still be looked at. Costs a look at every slot.
     pub fn live_set(&self) -> LiveSet {
         let visible = self.visible.load(Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        let mut slots: Vec<Timestamp> = self.values().map(|value| Timestamp(value - 1)).collect();
+        let mut slots: Vec<Timestamp> = self.snapshots().map(|value| Timestamp(value - 1)).collect();
         slots.sort_unstable();
         slots.dedup();
         if is_planted(Bug::VersionFreedTooEarly) && slots.len() > 1 {
@@ -197,7 +203,7 @@ impl Snapshots {
         LiveSet { slots, visible: Timestamp(visible) }
     }
 
-    /// Keeps `thing` until no snapshot is live, then drops it: at once, or when the last one ends. Snapshots that begin
+    /// Keeps `thing` until no snapshot is live and nobody [stays](Stay), then drops it: at once, or when the last one ends. Snapshots that begin
     /// later may delay that, and do not count on it.
     pub fn entrust(&self, thing: Box<dyn Any + Send>) {
         let before = self.trust.lock().replace(thing);
@@ -264,6 +270,33 @@ impl<R: AsRef<Snapshots>> Snapshot<R> {
     #[inline]
     pub fn registry(&self) -> &R {
         &self.registry
+    }
+
+    /// Ends the snapshot, but stays. (If it has clones, these go on, and this one goes on with them.)
+    #[must_use]
+    pub fn into_stay(self) -> Stay<R> {
+        let slot = self.registry.as_ref().slot(self.index);
+        // As in `drop`.
+        if slot.shares.load(Ordering::Acquire) == 1 {
+            slot.value.store(STAYS, Ordering::Release);
+        }
+        Stay { _slot: self }
+    }
+}
+
+/// Keeps what is [entrusted](Snapshots::entrust) to the registry, as a snapshot does, but no state of any page. For calls that may
+/// write to files after everybody else has ended; who begins looks, after this, whether it still may.
+pub struct Stay<R: AsRef<Snapshots> = Arc<Snapshots>> {
+    /// What it would show is gone.
+    _slot: Snapshot<R>,
+}
+
+impl<R: AsRef<Snapshots>> Stay<R> {
+    /// From here on.
+    pub fn begin(registry: R) -> Stay<R> {
+        let index = registry.as_ref().claim(STAYS);
+        fence(Ordering::SeqCst);
+        Stay { _slot: Snapshot { registry, index, at: Timestamp(STAYS - 1) } }
     }
 }
 
@@ -475,6 +508,25 @@ mod tests {
             });
             assert_eq!(Arc::strong_count(&thing), 1, "somebody let go");
         }
+    }
+
+    #[test]
+    fn who_stays_keeps_what_was_entrusted_and_no_state() {
+        let thing = Arc::new(());
+        let registry = Snapshots::new(ts(5));
+        let snapshot = registry.begin_visible();
+        let second = Stay::begin(&*registry);
+        assert_eq!((registry.live(), registry.live_set().oldest()), (1, ts(5)));
+        registry.set_applied(ts(9));
+        registry.raise_visible(ts(9));
+        let first = snapshot.into_stay();
+        assert_eq!((registry.live(), registry.live_set().oldest()), (0, ts(9)));
+        assert_eq!(registry.live_set().need(ts(5), ts(9)), Need::Nobody);
+        registry.entrust(Box::new(Arc::clone(&thing)));
+        drop(first);
+        assert_eq!(Arc::strong_count(&thing), 2);
+        drop(second);
+        assert_eq!(Arc::strong_count(&thing), 1);
     }
 
     fn registry_entrusts(registry: &Snapshots, barrier: &std::sync::Barrier, thing: &Arc<()>) {

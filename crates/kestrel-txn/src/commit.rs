@@ -5,7 +5,7 @@ use kestrel_check::sync::atomic::Ordering;
 use kestrel_check::sync::yield_now;
 use std::sync::Arc;
 
-use kestrel_pager::{Change, Timestamp, TreeId};
+use kestrel_pager::{Change, Stay, Timestamp, TreeId};
 use kestrel_wal::Lsn;
 
 use crate::conflict::{Access, ConflictPlace};
@@ -32,7 +32,7 @@ impl Core {
             self.reach(at)?;
             return Ok(at);
         }
-        let (ts, pruned) = self.publish_and_end(state, durability)?;
+        let (ts, pruned, _stay) = self.publish_and_end(state, durability)?;
         self.reach(ts)?;
         self.bound_log_buffer()?;
         self.pager.prune(pruned.max(PRUNE_MIN));
@@ -44,7 +44,7 @@ impl Core {
         if state.journal.is_empty() {
             return Ok(CommitTicket::new(Arc::clone(self), self.end_unchanged(state)));
         }
-        let (ts, pruned) = self.publish_and_end(state, Durability::Immediate)?;
+        let (ts, pruned, _stay) = self.publish_and_end(state, Durability::Immediate)?;
         // Another thread may have flushed it before it was published, and could not make it visible then.
         self.advance_visible();
         // From here on only the ticket can fail, and it knows from the log whether it does.
@@ -69,18 +69,18 @@ impl Core {
         at
     }
 
-    /// Publishes what a transaction did; whatever comes of that, it has ended.
+    /// Publishes what a transaction did; whatever comes of that, it has ended. The caller, which may write to the files, stays.
     fn publish_and_end(
         self: &Arc<Self>,
         mut state: State,
         durability: Durability,
-    ) -> Result<(Timestamp, usize), Error> {
+    ) -> Result<(Timestamp, usize, Stay), Error> {
         let began = state.snapshot.at();
         let published = self.publish(&mut state, durability);
-        drop(state);
-        let published = published.inspect_err(|_| self.leave_window(began))?;
+        let stay = state.into_snapshot().into_stay();
+        let (ts, pruned) = published.inspect_err(|_| self.leave_window(began))?;
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
-        Ok(published)
+        Ok((ts, pruned, stay))
     }
 
     /// Everything up to the end of the gate. Returns the timestamp, and how many pages were changed; the transaction then

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 use kestrel_check::sync::Mutex;
 use kestrel_io::StorageLock;
-use kestrel_pager::{Pager, Snapshot, Snapshots, Timestamp, TreeId};
+use kestrel_pager::{Pager, Snapshot, Snapshots, Stay, Timestamp, TreeId};
 use kestrel_wal::{Lsn, Wal};
 
 use crate::catalogue::Catalogue;
@@ -165,6 +165,14 @@ impl Core {
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.closed.load(Ordering::Acquire) { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    /// For calls that may write to the files or read them: nobody else may open these meanwhile. An error if the database was
+    /// closed.
+    pub(crate) fn stay(&self) -> Result<Stay<&Snapshots>, Error> {
+        let stay = Stay::begin(&**self.snapshots());
+        self.check_open()?;
+        Ok(stay)
     }
 
     /// Under the commit gate. Returns whether it was open.

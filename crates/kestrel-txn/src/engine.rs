@@ -128,7 +128,7 @@ impl Engine {
     /// # Errors
     /// The database was closed; or the log could not be written or synced, and takes no more writes then.
     pub fn flush_log(&self) -> Result<(), Error> {
-        self.core.check_open()?;
+        let _stay = self.core.stay()?;
         self.core.flush_log()
     }
 
@@ -137,6 +137,7 @@ impl Engine {
     /// # Errors
     /// The database was closed, or reading or writing failed.
     pub fn maintain(&self) -> Result<bool, Error> {
+        let _stay = self.core.stay()?;
         self.core.maintain()
     }
 
@@ -151,7 +152,7 @@ impl Engine {
     /// # Errors
     /// The database was closed, or reading or writing failed; the previous checkpoint then stays in force.
     pub fn checkpoint(&self) -> Result<(), Error> {
-        self.core.check_open()?;
+        let _stay = self.core.stay()?;
         self.core.checkpoint()
     }
 
@@ -213,7 +214,7 @@ impl Engine {
     /// # Errors
     /// The database was closed, or memory could not be had.
     pub fn verify(&self, progress: &mut dyn FnMut(u64, u64)) -> Result<VerifyReport, Error> {
-        self.core.check_open()?;
+        let _stay = self.core.stay()?;
         self.core.verify(progress)
     }
 

@@ -21,7 +21,6 @@ impl Core {
     /// One step: prune what nobody sees, keep frames and delta memory in reserve, prepare the next log segment, merge leaves
     /// that have become small, free dropped trees. Returns whether there is more to do at once.
     pub(crate) fn maintain(&self) -> Result<bool, Error> {
-        self.check_open()?;
         let mut more = self.pager.prune(256);
         if self.check_writable().is_err() {
             return Ok(more);

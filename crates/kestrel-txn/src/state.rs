@@ -37,6 +37,11 @@ impl State {
         told.inspect_err(|error| self.broken = Some(error.clone()))
     }
 
+    /// The transaction has ended.
+    pub(crate) fn into_snapshot(self) -> Snapshot {
+        self.snapshot
+    }
+
     pub(crate) fn note_read(&mut self, tree: TreeId, key: &[u8]) {
         if let Some(reads) = &mut self.reads {
             // Longer keys are never found, and never written.

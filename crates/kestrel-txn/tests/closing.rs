@@ -1,9 +1,12 @@
 //! Closing: who began before it goes on, and the files stay locked until the last of them has ended.
 #![allow(clippy::unwrap_used)]
 
+use std::future::Future;
 use std::ops::Bound;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::task::{Context, Wake, Waker};
 
 use kestrel_io::MemoryStorage;
 use kestrel_txn::{
@@ -107,4 +110,46 @@ fn who_begins_while_another_closes_is_in_or_out() {
         assert!(!is_locked(&storage), "round {round}: the last one out let go");
     }
     assert!(begun.into_inner() > 0, "some were faster than the end");
+}
+
+/// Closes the database where it is called, and tells whether somebody else could open the files then.
+struct Closes(Engine, Arc<MemoryStorage>, mpsc::Sender<bool>);
+
+impl Wake for Closes {
+    fn wake(self: Arc<Self>) {
+        self.0.close().unwrap();
+        self.2.send(is_locked(&self.1)).unwrap();
+    }
+}
+
+/// The waker is called in the middle of a call, which may write to the files behind that.
+#[test]
+fn the_files_stay_locked_until_the_last_call_is_over() {
+    let calls: [fn(&Engine, TreeId); 4] = [
+        |engine, _| engine.flush_log().unwrap(),
+        |engine, _| engine.checkpoint().unwrap(),
+        |engine, tree| {
+            let txn = engine.begin_write(Isolation::Serializable).unwrap();
+            txn.put(tree, b"k", b"v").unwrap();
+            txn.commit(Durability::Immediate).unwrap();
+        },
+        |engine, tree| {
+            let txn = engine.begin_write(Isolation::Serializable).unwrap();
+            txn.put(tree, b"k", &[7; 100_000]).unwrap();
+            txn.commit(Durability::Immediate).unwrap();
+        },
+    ];
+    for (number, call) in calls.into_iter().enumerate() {
+        let storage = Arc::new(MemoryStorage::new());
+        let (engine, tree) = with_an_entry(&storage);
+        let write = engine.begin_write(Isolation::Serializable).unwrap();
+        write.put(tree, b"other", b"v").unwrap();
+        let mut ticket = write.commit_async().unwrap();
+        let (closed, closes) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Closes(engine.clone(), Arc::clone(&storage), closed)));
+        assert!(Pin::new(&mut ticket).poll(&mut Context::from_waker(&waker)).is_pending());
+        call(&engine, tree);
+        assert_eq!(closes.try_recv(), Ok(true), "call {number}");
+        assert!(!is_locked(&storage), "call {number}");
+    }
 }

@@ -393,7 +393,12 @@ impl Wake for Ends {
     fn wake(self: Arc<Self>) {
         let Some((db, tree)) = self.handles.lock().unwrap().take() else { return };
         drop(tree);
-        let ended = if self.by_a_word { db.close() } else { Ok(drop(db)) };
+        let mut ended = Ok(());
+        if self.by_a_word {
+            ended = db.close();
+        } else {
+            drop(db);
+        }
         self.ended.send(ended).unwrap();
     }
 }

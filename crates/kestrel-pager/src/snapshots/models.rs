@@ -129,11 +129,15 @@ fn what_is_entrusted_goes_once_with_the_last_snapshot() {
     loom::model(|| {
         let ends = Arc::new(AtomicUsize::new(0));
         let registry = Snapshots::new(ts(1));
-        let threads = [(); 2].map(|()| {
+        let threads = [false, true].map(|stays| {
             let (snapshot, ends) = (registry.begin_visible(), Arc::clone(&ends));
             thread::spawn(move || {
                 assert_eq!(ends.load(Relaxed), 0, "not while this one lives");
-                drop(snapshot);
+                if stays {
+                    let stay = snapshot.into_stay();
+                    assert_eq!(ends.load(Relaxed), 0, "not while this one stays");
+                    drop(stay);
+                }
             })
         });
         registry.entrust(Box::new(Thing(Arc::clone(&ends))));
