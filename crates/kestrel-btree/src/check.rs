@@ -42,6 +42,8 @@ fn check_entries(node: Node<'_>, fences: usize) -> Result<(), Corruption> {
     let fail = |index: usize, what: &str| Err(Corruption::new(format!("node entry {index}: {what}")));
     let end = node.bytes().len();
     let mut live = fences;
+    // Of a leaf in order, entries that reach into their neighbours: such a leaf is copied in stretches.
+    let (mut before, mut in_order, mut overlaps) = (fences, node.is_leaf(), None);
     for index in 0..node.count() {
         let offset = node.offset(index);
         if offset > node.heap_len() || offset < fences + INNER_LENGTHS {
@@ -62,6 +64,11 @@ fn check_entries(node: Node<'_>, fences: usize) -> Result<(), Corruption> {
             return fail(index, "reaches beyond the heap");
         }
         live += len;
+        in_order &= offset > before;
+        if in_order && len > offset - before {
+            overlaps = overlaps.or(Some(index));
+        }
+        before = offset;
         if suffix_len < 4 && node.head(index) << (8 * suffix_len) != 0 {
             return fail(index, "head longer than its key");
         }
@@ -71,6 +78,9 @@ fn check_entries(node: Node<'_>, fences: usize) -> Result<(), Corruption> {
     }
     if live + node.garbage() != node.heap_len() {
         return Err(Corruption::new("node: the heap's parts do not add up"));
+    }
+    if let Some(index) = overlaps.filter(|_| node.is_in_order()) {
+        return fail(index, "overlaps its neighbour");
     }
     if node.is_leaf() { check_fences(node) } else { Ok(()) }
 }
@@ -92,4 +102,42 @@ fn check_fences(node: Node<'_>) -> Result<(), Corruption> {
         return Err(Corruption::new("leaf: a key at or above the high fence"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::format::{set_u16, u16_at};
+    use crate::toy::ToyPage;
+    use crate::write::NodeWriter;
+    use crate::{Cell, Change, Delta, LeafOp, consolidate};
+
+    /// Consolidation copies stretches of entries. Where one reaches into its neighbour, it would lose what that one takes along.
+    #[test]
+    fn entries_that_overlap_are_damage() {
+        let mut node = vec![0; 1024];
+        let mut writer = NodeWriter::leaf(&mut node, b"", None, 3).unwrap();
+        for key in [b"a", b"b", b"c"] {
+            writer.push(key, Cell::Inline(&[7; 50])).unwrap();
+        }
+        writer.finish();
+        check(&node).unwrap();
+        let merged = |node: &[u8]| {
+            let delta = Delta::with(&[], LeafOp { key: b"a", change: Change::Delete, existed: true });
+            let mut out = vec![0; 1024];
+            let view = &ToyPage::new(node.to_vec(), vec![delta]);
+            consolidate(&view, &mut out).unwrap();
+            check(&out)
+        };
+        merged(&node).unwrap();
+        // The parts of the heap still add up.
+        for (index, len) in [(1, 60), (2, 40)] {
+            let at = node.len() - Node::new(&node).offset(index);
+            assert_eq!(u16_at(&node, at + 2), 50);
+            set_u16(&mut node, at + 2, len);
+        }
+        assert!(check(&node).is_err() || merged(&node).is_ok(), "consolidation breaks what is fine");
+        assert!(check(&node).unwrap_err().to_string().contains("entry 1: overlaps"));
+    }
 }

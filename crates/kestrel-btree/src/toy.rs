@@ -21,6 +21,12 @@ pub(crate) struct ToyPage {
     open: bool,
 }
 
+impl ToyPage {
+    pub(crate) fn new(node: Vec<u8>, deltas: Vec<Vec<u8>>) -> ToyPage {
+        ToyPage { node, deltas, whole: false, open: false }
+    }
+}
+
 impl PageView for &ToyPage {
     fn node(&self) -> &[u8] {
         &self.node
