@@ -6,6 +6,7 @@ use kestrel_pager::{Snapshot, TreeId};
 use crate::core::Core;
 use crate::draft::Draft;
 use crate::journal::Journal;
+use crate::key_range::KeyRange;
 use crate::operation::Operation;
 use crate::scan_claim::{Reads, identity_key};
 use crate::undo::{Compensation, OldValue, Undo};
@@ -48,6 +49,14 @@ impl State {
             if key.len() <= usize::from(u16::MAX) {
                 reads.keys.add(tree, key);
             }
+        }
+    }
+
+    /// Some tree was found not to be there, which is told to the user, who may go on. That it comes to be is a conflict then; it is
+    /// rare, so that any other tree does is one as well.
+    pub(crate) fn note_absence(&mut self) {
+        if let Some(reads) = &mut self.reads {
+            reads.keys.add_range(KeyRange::whole(TreeId::CATALOGUE));
         }
     }
 

@@ -15,6 +15,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Poll, Waker};
 
 use kestrel_check::sync::Mutex;
@@ -62,7 +63,7 @@ impl Visibility {
     /// has to become durable before it can go on, if it stopped. `None` if it reached everything that is published.
     pub(crate) fn advance(&self, wal: &Wal, snapshots: &Snapshots) -> Option<Lsn> {
         let (blocked, woken) = self.room.lock().advance(wal, snapshots);
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
         blocked
     }
 
@@ -82,7 +83,7 @@ impl Visibility {
             woken.extend(mem::take(&mut room.wakers).into_values());
             woken
         };
-        woken.into_iter().for_each(Waker::wake);
+        wake(woken);
     }
 
     /// Whether `visible` has reached a published timestamp, or never will.
@@ -165,6 +166,14 @@ impl Room {
             return Some(Ok(()));
         }
         self.failure.clone().map(Err)
+    }
+}
+
+/// Calls wakers. A panic of one is its own affair, which the panic hook has told of: the others are called all the same, and
+/// whoever calls them, for others than itself, goes on.
+fn wake(wakers: Vec<Waker>) {
+    for waker in wakers {
+        let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
     }
 }
 

@@ -390,7 +390,13 @@ impl Shared {
         let state = state.as_mut().ok_or_else(ended)?;
         match &state.broken {
             Some(error) => Err(failed_before(error)),
-            None => use_state(state),
+            None => {
+                let used = use_state(state);
+                if used.as_ref().is_err_and(|error| error.kind() == ErrorKind::TreeNotFound) {
+                    state.note_absence();
+                }
+                used
+            }
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use kestrel_io::MemoryStorage;
 use kestrel_txn::{
-    Access, Conflict, ConflictPlace, Cursor, Durability, Engine, EngineOptions, ErrorKind, Isolation, TreeId,
-    WriteTxn,
+    Access, Conflict, ConflictPlace, Cursor, Durability, Engine, EngineOptions, Error, ErrorKind, Isolation,
+    TreeId, WriteTxn,
 };
 
 const FEW: u32 = 100;
@@ -275,4 +275,30 @@ fn messages_name_the_tree_and_the_key() {
          transaction again"
     );
     assert_eq!(engine.statistics().conflicts, 1);
+}
+
+/// Ids can be known before their trees are.
+#[test]
+fn that_a_tree_was_not_there_was_seen() {
+    type Act = fn(&WriteTxn, TreeId) -> Result<(), Error>;
+    let acts: [Act; 6] = [
+        |txn, new| txn.get(new, b"k").map(drop),
+        |txn, new| txn.len(new).map(drop),
+        |txn, new| txn.range(new, Unbounded, Unbounded).map(drop),
+        |txn, new| txn.put(new, b"k", b"v"),
+        |txn, new| txn.delete(new, b"k").map(drop),
+        |txn, new| txn.remove_range(new, Unbounded, Unbounded).map(drop),
+    ];
+    for (number, act) in acts.into_iter().enumerate() {
+        let (engine, tree) = engine(FEW);
+        let (one, two) = (begin(&engine), begin(&engine));
+        // Each does something unless the other one did, so one of them has to fail.
+        assert_eq!(two.get(tree, b"done").unwrap(), None);
+        let new = two.create_tree("new").unwrap();
+        assert_eq!(act(&one, new).unwrap_err().kind(), ErrorKind::TreeNotFound);
+        one.put(tree, b"done", b"").unwrap();
+        two.commit(Durability::Eventual).unwrap();
+        let met = one.commit(Durability::Eventual);
+        assert_eq!(met.map_err(|error| error.kind()), Err(ErrorKind::Conflict), "act {number}");
+    }
 }

@@ -411,3 +411,24 @@ fn wakers_may_checkpoint_and_close() {
         assert_eq!(poll(&mut ticket, Waker::noop()).map(|outcome| outcome.is_ok()), Poll::Ready(!fails));
     }
 }
+
+/// One task's panic is not to keep others asleep, nor to end the thread that flushes for all.
+#[test]
+fn a_waker_that_panics_harms_nobody_else() {
+    struct Panics;
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("on purpose");
+        }
+    }
+    let engine = open(&CrashStorage::new());
+    let tree = with_tree(&engine);
+    let mut tickets: Vec<_> = (0..3).map(|n| put_async(&engine, tree, n).unwrap()).collect();
+    let count = Arc::new(Count::default());
+    for (n, ticket) in tickets.iter_mut().enumerate() {
+        let waker = if n == 1 { Waker::from(Arc::new(Panics)) } else { Waker::from(Arc::clone(&count)) };
+        assert!(poll(ticket, &waker).is_pending());
+    }
+    engine.flush_log().unwrap();
+    assert_eq!(count.0.load(Ordering::SeqCst), 2);
+}
