@@ -157,7 +157,8 @@ impl Engine {
     }
 
     /// Makes everything durable, writes a checkpoint, and refuses all further calls. Transactions that are open can still
-    /// read; when the last of them has ended, the files may be opened again.
+    /// read; when the last of them has ended, and the last call that is under way in another thread, the files may be opened
+    /// again.
     ///
     /// # Errors
     /// What kept the log or the checkpoint from being written. What was acknowledged is safe all the same.

@@ -8,7 +8,7 @@ use crate::draft::Draft;
 use crate::journal::Journal;
 use crate::key_range::KeyRange;
 use crate::operation::Operation;
-use crate::scan_claim::{Reads, identity_key};
+use crate::scan_claim::{Reads, existence_key, identity_key};
 use crate::undo::{Compensation, OldValue, Undo};
 use crate::{Error, ErrorKind};
 
@@ -45,9 +45,11 @@ impl State {
 
     pub(crate) fn note_read(&mut self, tree: TreeId, key: &[u8]) {
         if let Some(reads) = &mut self.reads {
-            // Longer keys are never found, and never written.
+            // Longer keys are never found, and never written. But that the tree is there was seen.
             if key.len() <= usize::from(u16::MAX) {
                 reads.keys.add(tree, key);
+            } else {
+                reads.keys.add(TreeId::CATALOGUE, &existence_key(tree));
             }
         }
     }

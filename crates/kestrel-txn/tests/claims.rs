@@ -302,3 +302,20 @@ fn that_a_tree_was_not_there_was_seen() {
         assert_eq!(met.map_err(|error| error.kind()), Err(ErrorKind::Conflict), "act {number}");
     }
 }
+
+/// A key that is too long to be there is not, but that its tree is was seen.
+#[test]
+fn that_a_tree_was_there_was_seen_by_whatever_key() {
+    let (engine, tree) = engine(FEW);
+    let other = begin(&engine);
+    let elsewhere = other.create_tree("elsewhere").unwrap();
+    other.commit(Durability::Eventual).unwrap();
+    let (one, two) = (begin(&engine), begin(&engine));
+    assert_eq!(one.get(tree, &[7; 70_000]).unwrap(), None);
+    one.put(elsewhere, b"done", b"").unwrap();
+    two.drop_tree("t").unwrap();
+    two.commit(Durability::Eventual).unwrap();
+    let error = one.commit(Durability::Eventual).unwrap_err();
+    let met = error.conflict().unwrap();
+    assert_eq!((met.tree, &met.place, met.access), (tree, &ConflictPlace::Tree, Access::Read));
+}

@@ -260,7 +260,7 @@ impl Database {
     /// [`Closed`](crate::ErrorKind::Closed).
     ///
     /// Snapshots, iterators and values that are still held go on working. Once the transactions and iterators among them
-    /// have ended, the directory can be opened again.
+    /// have ended, and the calls that are under way in other threads, the directory can be opened again.
     pub fn close(self) -> Result<()> {
         self.shared.close()
     }

@@ -309,7 +309,8 @@ impl WriteTxn {
     ///
     /// Conflicts, and everything else that keeps the transaction from being committed, are errors of the call, and nothing
     /// of it is left then. The call waits for the disk only if a value of more than 64 KiB was written, or if very much is on
-    /// its way to the disk already (4 MiB of log, or less with a small [budget](crate::Builder::memory_budget)).
+    /// its way to the disk already (4 MiB of log, or less with a small [budget](crate::Builder::memory_budget)). As any commit, it
+    /// waits for a transaction that [has its turn](crate::Database::write), 5 seconds at the longest.
     ///
     /// ```
     /// use kestreldb::{Database, Error};
