@@ -21,7 +21,7 @@
 use std::collections::BTreeMap;
 use std::ops::{Bound, Range};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use kestrel_check::shuttle::scheduler::{PctScheduler, ReplayScheduler, Schedule, Scheduler, Task, TaskId};
 use kestrel_check::shuttle::{Config, FailurePersistence, Runner, thread};
@@ -338,7 +338,11 @@ fn run(scheduler: impl Scheduler + Send + 'static, model: impl Fn() + Send + Syn
         model();
         drain();
     };
+    // The epoch is one for all tests: what one schedule gave it, none that runs beside it may free, as it has other threads.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let outcome = std::thread::spawn(move || Runner::new(scheduler, config).run(body)).join();
+    drop(alone);
     if let Err(panic) = outcome {
         std::panic::resume_unwind(panic);
     }
