@@ -36,7 +36,7 @@ fn append(criterion: &mut Criterion) {
                 if since > 1 << 20 {
                     since = 0;
                     wal.flush(appended.end).unwrap();
-                    wal.recycle(appended.end).unwrap();
+                    wal.recycle(appended.end, 2).unwrap();
                 }
             });
         });
@@ -55,7 +55,7 @@ fn commit(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let appended = wal.append(1, &[&payload]).unwrap();
                 wal.flush(appended.end).unwrap();
-                wal.recycle(appended.end).unwrap();
+                wal.recycle(appended.end, 2).unwrap();
             });
         });
         group.bench_function(BenchmarkId::new("bare overwrite and sync", len), |bencher| {
@@ -109,7 +109,7 @@ fn committing(wal: &Wal, payload: &[u8], threads: usize, commits: u64) -> Durati
         }
     });
     let taken = started.elapsed();
-    wal.recycle(wal.durable()).unwrap();
+    wal.recycle(wal.durable(), 2).unwrap();
     taken
 }
 

@@ -108,7 +108,7 @@ fn long() -> Template {
         append(&wal, i, 9000, true);
     }
     let from = wal.end();
-    wal.recycle(from).unwrap();
+    wal.recycle(from, 2).unwrap();
     let mut records: Vec<Record> =
         (0..20).map(|i| append(&wal, i, 100 + 700 * usize::from(i), i % 4 == 0)).collect();
     records.push(append(&wal, 99, 3, true));

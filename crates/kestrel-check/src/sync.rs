@@ -24,6 +24,20 @@ pub use scheduled_locks::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, R
 #[cfg(kestrel_shuttle)]
 pub use shuttle::{hint::spin_loop, thread::yield_now};
 
+/// How often whoever waits for other threads gives way to them before it sleeps.
+pub const YIELDS: usize = 1_500;
+
+/// Lets other threads run, for whoever has looked in vain `looks` times for what they are to do. Gives way at first, which is
+/// enough where they run or are ready to. Later it sleeps for a millisecond: where the system has other things to do than to
+/// run them, giving way passes the time of nobody.
+pub fn wait_a_little(looks: usize) {
+    if looks < YIELDS || cfg!(any(kestrel_shuttle, miri)) {
+        yield_now();
+    } else {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
 /// Atomic numbers, pointers and fences, as large as what they hold, and valid if all their bytes are zero.
 pub mod atomic {
     #[cfg(kestrel_shuttle)]

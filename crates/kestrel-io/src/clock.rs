@@ -37,6 +37,20 @@ impl Clock for SystemClock {
     }
 }
 
+/// How long the calling thread has been running on a processor, where the system tells. Beside a clock it says how much of a
+/// time the thread had a processor.
+#[must_use]
+pub fn thread_time() -> Option<Duration> {
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        let (seconds, nanoseconds) = (u64::try_from(time.tv_sec).ok()?, u32::try_from(time.tv_nsec).ok()?);
+        Some(Duration::new(seconds, nanoseconds))
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+    None
+}
+
 /// A clock that stands still until [advanced](ManualClock::advance). Clones share the time.
 #[derive(Clone, Debug, Default)]
 pub struct ManualClock {

@@ -36,7 +36,7 @@ mod sparse;
 mod storage;
 mod unsynced;
 
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, SystemClock, thread_time};
 pub use crash::CrashStorage;
 pub use faults::{Fault, FaultEffect, Operation, OperationCounts};
 pub use file::FileStorage;

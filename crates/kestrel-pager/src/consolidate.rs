@@ -70,7 +70,9 @@ impl Pager {
         drop(state);
         guard.flush();
         drop(guard);
-        self.retired.lock().add(kept);
+        if kept.is_some() {
+            self.supersede(kept);
+        }
         Ok(true)
     }
 

@@ -206,7 +206,7 @@ impl Pager {
         stripe.cut(link, (image, 1), stub.publish(guard), guard);
         chain::debug_check(self.link(image.page), image.page, guard);
         if top_alone {
-            self.retired.lock().add([Superseded::stub(image.page)]);
+            self.supersede([Superseded::stub(image.page)]);
         }
     }
 }

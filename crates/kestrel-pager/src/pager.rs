@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crossbeam_epoch as epoch;
 use crossbeam_utils::CachePadded;
-use kestrel_check::sync::Mutex;
+use kestrel_check::sync::{Mutex, YIELDS, wait_a_little};
 
 use crate::chain::Stripe;
 use crate::dirty::DirtyPages;
@@ -123,6 +123,8 @@ pub struct Pager {
     pub(crate) delta_pages: Mutex<PageQueue>,
     pub(crate) ripe_pages: Mutex<PageQueue>,
     // Atomic.
+    /// Superseded segments that wait for no live snapshot, as of the last change.
+    pub(crate) superseded: AtomicUsize,
     pub(crate) private_frames: AtomicUsize,
     pub(crate) loads: AtomicU64,
     pub(crate) writes: AtomicU64,
@@ -169,6 +171,7 @@ impl Pager {
             stripes: (0..STRIPES).map(|_| CachePadded::new(Mutex::new(()))).collect(),
             ids: Mutex::new(PageIds::new(state.next_page, free)),
             retired: Mutex::default(),
+            superseded: AtomicUsize::new(0),
             dirty: Mutex::default(),
             hand: Mutex::default(),
             delta_pages: Mutex::default(),
@@ -294,9 +297,10 @@ impl Pager {
     /// # Errors
     /// All frames are held, or evicting failed.
     pub fn take_frame(&self, page: PageId, tree: TreeId) -> Result<OwnedFrame, Error> {
-        // Yields, not time: about as long as some threads that are in each other's way need. After a failed write too: what
-        // was let go before can still become free.
-        const PATIENCE: usize = if cfg!(miri) { 200 } else { 50_000 };
+        // Some hundred milliseconds: as long as threads that are in each other's way need on a machine that has other things to
+        // do, for one that pins the epoch and does not run keeps frames from becoming free. After a failed write too:
+        // what was let go before can still become free.
+        const PATIENCE: usize = if cfg!(miri) { 200 } else { YIELDS + 500 };
         let mut failed = None;
         for attempt in 0..PATIENCE {
             if let Some(frame) = self.pool.take_frame(page, tree) {
@@ -304,7 +308,7 @@ impl Pager {
             }
             // Under shuttle all threads are one to the epoch, and another may have pinned it.
             debug_assert!(cfg!(kestrel_shuttle) || !epoch::is_pinned(), "a frame is waited for under a pin");
-            if attempt % 64 < 2 {
+            if attempt % 64 < 2 || attempt > YIELDS {
                 match self.evict((self.frames() / 32).clamp(1, 64)) {
                     Ok(_) => failed = None,
                     Err(error) => failed = Some(error),
@@ -314,7 +318,7 @@ impl Pager {
             // What was evicted becomes free when the epoch has moved on twice.
             epoch::pin().flush();
             if attempt > 4 {
-                kestrel_check::sync::yield_now();
+                wait_a_little(attempt);
             }
         }
         Err(failed.unwrap_or(Error::BudgetExhausted { needed: self.store.page_size().into(), what: "pages" }))

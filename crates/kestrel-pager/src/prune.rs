@@ -8,12 +8,16 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use crossbeam_epoch::{self as epoch, Guard};
+use kestrel_check::sync::atomic::Ordering;
 
 use crate::chain::{self, Segment, Stripe};
 use crate::link::Word;
 use crate::snapshots::{LiveSet, Need};
 use crate::version::Kind;
 use crate::{PageId, Pager, Timestamp};
+
+/// So many superseded segments are worth a look.
+const WORTH: usize = 16;
 
 /// A segment below a newer base; or, with `from` at its maximum, a stub that may become a raw location.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +62,11 @@ impl Retired {
         self.ready.len() + self.later.len() + self.waiting.values().map(Vec::len).sum::<usize>()
     }
 
+    /// Those that wait for no snapshot that lives.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.ready.len() + self.later.len()
+    }
+
     /// Up to `limit` entries to be looked at.
     fn take(&mut self, live: &LiveSet, limit: usize) -> Vec<Superseded> {
         if live.visible() > self.looked_at {
@@ -85,6 +94,20 @@ enum Outcome {
 }
 
 impl Pager {
+    /// Queues segments to be looked at.
+    pub(crate) fn supersede(&self, entries: impl IntoIterator<Item = Superseded>) {
+        let mut retired = self.retired.lock();
+        retired.add(entries);
+        self.superseded.store(retired.unsettled(), Ordering::Relaxed);
+    }
+
+    /// As [`prune`](Pager::prune), if that is worth a look at the snapshots: for commits, which do not add much each.
+    pub fn prune_some(&self, limit: usize) {
+        if self.superseded.load(Ordering::Relaxed) >= WORTH {
+            self.prune(limit);
+        }
+    }
+
     /// Looks at up to `limit` superseded segments and unlinks those that nobody needs. Returns whether there are more to
     /// be looked at now.
     pub fn prune(&self, limit: usize) -> bool {
@@ -118,7 +141,11 @@ impl Pager {
                 Need::Future | Need::Nobody => retired.later.push_back(entry),
             }
         }
+        self.superseded.store(retired.unsettled(), Ordering::Relaxed);
         drop(retired);
+        if freed.is_empty() {
+            return full;
+        }
         let mut ids = self.ids.lock();
         for page in freed {
             ids.release(page);

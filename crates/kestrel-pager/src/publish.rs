@@ -86,7 +86,7 @@ impl Pager {
     fn note(&self, noted: Noted) {
         let Noted { superseded, with_delta, ripe } = noted;
         if !superseded.is_empty() {
-            self.retired.lock().add(superseded);
+            self.supersede(superseded);
         }
         if !with_delta.is_empty() {
             let mut pages = self.delta_pages.lock();

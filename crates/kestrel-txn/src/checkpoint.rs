@@ -8,6 +8,8 @@ use kestrel_wal::Lsn;
 use crate::core::Core;
 use crate::{Error, ErrorKind};
 
+/// Log segments that a closed database keeps to be used again.
+const SPARES_CLOSED: usize = 2;
 /// Room of replaced values that is not worth a checkpoint, however small the database is.
 const WAITING_MIN: u64 = 16 << 20;
 
@@ -78,7 +80,10 @@ impl Core {
         drop(snapshot);
         self.checkpoint_lsn.store(lsn.0, Ordering::Relaxed);
         self.counters.checkpoints.fetch_add(1, Ordering::Relaxed);
-        self.wal.recycle(keep).map_err(Error::from)?;
+        // As many as are used until the next checkpoint: none of them has to be filled with zeros then. A closed database keeps few.
+        let spares =
+            if self.check_open().is_err() { SPARES_CLOSED } else { self.options.log_spares(&self.wal) };
+        self.wal.recycle(keep, spares).map_err(Error::from)?;
         Ok(())
     }
 }

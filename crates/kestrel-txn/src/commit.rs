@@ -35,7 +35,7 @@ impl Core {
         let (ts, pruned, _stay) = self.publish_and_end(state, durability)?;
         self.reach(ts)?;
         self.bound_log_buffer()?;
-        self.pager.prune(pruned.max(PRUNE_MIN));
+        self.pager.prune_some(pruned.max(PRUNE_MIN));
         Ok(ts)
     }
 
@@ -49,7 +49,7 @@ impl Core {
         self.advance_visible();
         // From here on only the ticket can fail, and it knows from the log whether it does.
         let _ = self.bound_unsynced();
-        self.pager.prune(pruned.max(PRUNE_MIN));
+        self.pager.prune_some(pruned.max(PRUNE_MIN));
         Ok(CommitTicket::new(Arc::clone(self), ts))
     }
 
@@ -110,7 +110,9 @@ impl Core {
             let gate = self.gate.lock();
             self.check_open()?;
             self.check_writable()?;
-            self.validate(state, &mut validation)?;
+            if validation.is_behind(Timestamp(self.newest_claims.load(Ordering::Acquire))) {
+                self.validate(state, &mut validation)?;
+            }
             match state.draft.overlay.fit() {
                 Fit::Ready => break gate,
                 Fit::NotResident(page) if attempts < ATTEMPTS_OUTSIDE => {
@@ -154,6 +156,7 @@ impl Core {
             if window.is_watched() {
                 // Made already, unless the other transaction began a moment ago.
                 crowded = window.add(ts, validation.written(&state.journal));
+                self.newest_claims.store(ts.0, Ordering::Release);
             }
             self.snapshots().set_applied(ts);
             (crowded, window.close(began))

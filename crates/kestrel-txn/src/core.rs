@@ -31,6 +31,9 @@ pub(crate) struct Core {
     /// The commit gate: one thread at a time validates, takes a timestamp, appends and publishes.
     pub(crate) gate: CachePadded<Mutex<()>>,
     pub(crate) window: CachePadded<Mutex<Window>>,
+    /// The newest commit that the window ever held. Written under the gate, so under the gate it tells without the window's
+    /// lock whether anything came.
+    pub(crate) newest_claims: CachePadded<AtomicU64>,
     pub(crate) checkpointing: Mutex<()>,
     /// First fragments of transactions that are still running: the log must reach back to them.
     pub(crate) fragments: CachePadded<Mutex<BTreeMap<Lsn, usize>>>,
@@ -40,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) checkpoint_lsn: AtomicU64,
     /// Set once.
     closed: AtomicBool,
+    /// Set once, when there is a failure: so that commits need not ask for its lock.
+    failed: AtomicBool,
     /// Why nothing can be written any more.
     failure: CachePadded<Mutex<Option<Error>>>,
     pub(crate) counters: CachePadded<Counters>,
@@ -85,6 +90,8 @@ impl Core {
             thinned: CachePadded::default(),
             checkpoint_lsn: AtomicU64::new(checkpoint_lsn.0),
             closed: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
+            newest_claims: CachePadded::default(),
             failure: CachePadded::default(),
             counters: CachePadded::default(),
             lock: Mutex::new(Some(lock)),
@@ -182,8 +189,11 @@ impl Core {
 
     /// An error if nothing can be written.
     pub(crate) fn check_writable(&self) -> Result<(), Error> {
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(self.pager.store().check_usable()?);
+        }
         match &*self.failure.lock() {
-            None => Ok(self.pager.store().check_usable()?),
+            None => Ok(()),
             Some(failure) => Err(Error::new(
                 ErrorKind::ReadOnly,
                 format!(
@@ -197,6 +207,7 @@ impl Core {
     /// no lock is held that these may want.
     pub(crate) fn fail(&self, error: Error) -> Error {
         let first = self.failure.lock().get_or_insert_with(|| error.clone()).clone();
+        self.failed.store(true, Ordering::Release);
         // Otherwise what is in the log can still become durable.
         if self.wal.is_poisoned() {
             self.visibility.fail(&first, &self.wal, self.snapshots());

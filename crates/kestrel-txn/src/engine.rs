@@ -141,6 +141,15 @@ impl Engine {
         self.core.maintain()
     }
 
+    /// Does one bounded step of background work that only makes later calls cheaper, and that writers do by themselves when it
+    /// becomes urgent: for processors that have nothing else to do. Returns whether there is more.
+    ///
+    /// # Errors
+    /// The database was closed, or reading failed.
+    pub fn tidy(&self) -> Result<bool, Error> {
+        self.core.tidy()
+    }
+
     /// Whether the log has grown so much that a checkpoint is due.
     #[must_use]
     pub fn checkpoint_due(&self) -> bool {

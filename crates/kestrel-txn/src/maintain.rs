@@ -31,7 +31,6 @@ impl Core {
             more |= self.pager.is_short_of_frames();
         }
         self.pager.warm_frames();
-        more |= self.pager.merge_ripe(RELIEVED)?;
         more |= self.pager.relieve_deltas(RELIEVED, false)?;
         more |= self.merge_thinned()?;
         more |= self.free_dropped()?;
@@ -39,6 +38,16 @@ impl Core {
             more = self.pager.relieve_deltas(RELIEVED, true)?;
         }
         Ok(more)
+    }
+
+    /// One step of what only makes later calls cheaper: merges pages that have got more than one delta. Returns whether there
+    /// is more.
+    pub(crate) fn tidy(&self) -> Result<bool, Error> {
+        self.check_open()?;
+        if self.check_writable().is_err() {
+            return Ok(false);
+        }
+        Ok(self.pager.merge_ripe(RELIEVED)?)
     }
 
     /// Whether nothing was committed for some steps that found nothing else to do: then there is time to make reading

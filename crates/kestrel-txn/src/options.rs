@@ -1,6 +1,7 @@
 //! What is decided when a database is opened or a transaction begun.
 
 use kestrel_pager::PagerOptions;
+use kestrel_wal::Wal;
 
 use crate::{Error, ErrorKind};
 
@@ -75,14 +76,20 @@ impl EngineOptions {
         self.log_segment_size.max(u64::from(page_size) * 4)
     }
 
+    /// Log segments that are filled between two checkpoints, up to a bound.
+    pub(crate) fn log_spares(&self, wal: &Wal) -> usize {
+        usize::try_from(self.checkpoint_log_bytes / wal.segment_size()).unwrap_or(usize::MAX).clamp(2, 32)
+    }
+
     /// Bytes of operations that a transaction keeps before it streams them to the log.
     pub(crate) fn operation_buffer(&self, max_payload: usize) -> usize {
         usize::try_from(self.memory_budget / 64).unwrap_or(usize::MAX).min(max_payload / 3).min(1 << 20)
     }
 
-    /// Bytes of log records that nobody waits for; beyond, they are handed to the system.
+    /// Bytes of log records that nobody waits for; beyond, they are handed to the system. So many that a writer seldom meets a
+    /// flush that is still going on.
     pub(crate) fn log_buffer(&self) -> usize {
-        usize::try_from(self.memory_budget / 32).unwrap_or(usize::MAX).min(4 << 20)
+        usize::try_from(self.memory_budget / 32).unwrap_or(usize::MAX).min(16 << 20)
     }
 
     /// Bytes of old values that the savepoints of a transaction may keep, large ones not counted. At least enough for some

@@ -43,6 +43,11 @@ impl Validation {
         Validation { began, validated: began, written: None, read: None }
     }
 
+    /// Whether a commit at `newest` was not looked at yet.
+    pub(crate) fn is_behind(&self, newest: Timestamp) -> bool {
+        self.validated < newest
+    }
+
     /// What the transaction wrote, for being compared.
     pub(crate) fn written(&mut self, journal: &Journal) -> Arc<ClaimSet> {
         Arc::clone(self.written.get_or_insert_with(|| Arc::new(journal.written().into_claims())))

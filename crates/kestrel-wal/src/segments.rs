@@ -32,9 +32,6 @@ const SPARE_PREFIX: &str = "kestrel.spare.";
 /// Enough digits for every LSN, so that names sort as the log does.
 const SEGMENT_DIGITS: usize = 20;
 
-/// More spares are deleted.
-const SPARES_MAX: usize = 2;
-
 pub(crate) fn segment_name(base: u64) -> String {
     format!("{SEGMENT_PREFIX}{base:020}")
 }
@@ -205,8 +202,9 @@ impl Segments {
         prepare().map_err(|e| Error::storage("making a log segment", e))
     }
 
-    /// Turns the segments that end at or before `before` into spares, or deletes them.
-    pub(crate) fn recycle(&self, before: u64) -> Result<(), Error> {
+    /// Turns the segments that end at or before `before` into spares, or deletes them where there are `spares_max` already;
+    /// deletes spares beyond that.
+    pub(crate) fn recycle(&self, before: u64, spares_max: usize) -> Result<(), Error> {
         let mut upkeep = self.upkeep.lock();
         let size = self.layout.segment_size;
         let mut renamed = Vec::new();
@@ -218,7 +216,7 @@ impl Segments {
             let Some(oldest) = table.first_entry().filter(|entry| done_with(entry.key())) else { break };
             let (base, file) = oldest.remove_entry();
             drop(table);
-            if let Err(error) = self.retire(base, &mut upkeep, &mut renamed) {
+            if let Err(error) = self.retire(base, spares_max, &mut upkeep, &mut renamed) {
                 self.table.lock().insert(base, file);
                 outcome = Err(error);
                 break;
@@ -230,12 +228,23 @@ impl Segments {
             self.storage.sync_directory().map_err(|e| Error::storage("recycling the log", e))?;
             upkeep.spares.append(&mut renamed);
         }
+        while upkeep.spares.len() > spares_max {
+            let Some(number) = upkeep.spares.pop() else { break };
+            // If it stays, the next opening finds it.
+            let _ = self.storage.remove(&spare_name(number));
+        }
         outcome
     }
 
-    fn retire(&self, base: u64, upkeep: &mut Upkeep, renamed: &mut Vec<u64>) -> Result<(), Error> {
+    fn retire(
+        &self,
+        base: u64,
+        spares_max: usize,
+        upkeep: &mut Upkeep,
+        renamed: &mut Vec<u64>,
+    ) -> Result<(), Error> {
         let name = segment_name(base);
-        let retired = if upkeep.spares.len() + renamed.len() < SPARES_MAX {
+        let retired = if upkeep.spares.len() + renamed.len() < spares_max {
             let number = upkeep.next_number;
             upkeep.next_number = number.saturating_add(1);
             self.storage.rename(&name, &spare_name(number)).map(|()| renamed.push(number))
@@ -304,7 +313,7 @@ mod tests {
             assert!(!segments.ensure(base, 1).unwrap());
         }
         assert_eq!(Listing::read(&storage).unwrap().spares, []);
-        segments.recycle(196_608 + 100).unwrap();
+        segments.recycle(196_608 + 100, 2).unwrap();
         let listing = Listing::read(&storage).unwrap();
         assert_eq!((listing.bases, listing.spares.len()), (vec![196_608], 2));
         assert!(segments.ensure(262_144, 1).unwrap());

@@ -24,7 +24,7 @@
 //! I/O. Those of landings come after it; whoever was on a flight needs only its landing's to wake up. The locks of `segments`
 //! come after `state`, and nobody who holds those asks for it.
 
-use kestrel_check::sync::atomic::{AtomicU64, Ordering};
+use kestrel_check::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::mem;
 use std::sync::Arc;
 
@@ -55,6 +55,8 @@ pub struct Wal {
     end: AtomicU64,
     tail: AtomicU64,
     syncs: AtomicU64,
+    /// Bytes in the buffer and in the one in flight.
+    buffered: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -160,6 +162,7 @@ impl Wal {
             end: AtomicU64::new(end),
             tail: AtomicU64::new(tail),
             syncs: AtomicU64::new(0),
+            buffered: AtomicUsize::new(0),
         }
     }
 
@@ -189,7 +192,13 @@ impl Wal {
         state.appended_bytes += size;
         debug_assert!(state.end - state.tail + RECORD_HEADER as u64 <= self.segments.layout.segment_size);
         self.end.store(state.end, Ordering::Release);
+        self.note_buffered(&state);
         Ok(Appended { start: Lsn(place.lsn), end: Lsn(state.end) })
+    }
+
+    fn note_buffered(&self, state: &State) {
+        let flying = state.in_flight.as_ref().map_or(0, |buffer| buffer.len());
+        self.buffered.store(state.buffer.len() + flying, Ordering::Relaxed);
     }
 
     /// The largest payload that [`Wal::append`] takes: a little under a quarter of a segment.
@@ -298,6 +307,7 @@ impl Wal {
             state.unsynced = unsynced;
         }
         state.in_flight = None;
+        self.note_buffered(&state);
         if let Some(mut buffer) = Arc::into_inner(buffer) {
             buffer.clear();
             state.idle = buffer;
@@ -362,8 +372,7 @@ impl Wal {
     /// Bytes appended and not yet handed to the operating system.
     #[must_use]
     pub fn buffered_bytes(&self) -> usize {
-        let state = self.state.lock();
-        state.buffer.len() + state.in_flight.as_ref().map_or(0, |buffer| buffer.len())
+        self.buffered.load(Ordering::Relaxed)
     }
 
     /// Reads the record that starts at `lsn`, wherever it is by now.
@@ -406,10 +415,17 @@ impl Wal {
         self.segments.ensure(next, self.incarnation)
     }
 
-    /// Gives up the segments that lie wholly before `before` (and before [`Wal::durable`]): two are kept as spares, the
-    /// others deleted. What lies there can no longer be read.
-    pub fn recycle(&self, before: Lsn) -> Result<(), Error> {
-        self.segments.recycle(before.min(self.durable()).0)
+    /// Gives up the segments that lie wholly before `before` (and before [`Wal::durable`]): `spares` are kept to be used again,
+    /// the others deleted. What lies there can no longer be read. A segment that is used again need not be filled with zeros
+    /// first, so whoever has the room keeps as many as are used up until the next call.
+    pub fn recycle(&self, before: Lsn, spares: usize) -> Result<(), Error> {
+        self.segments.recycle(before.min(self.durable()).0, spares)
+    }
+
+    /// Bytes of a segment.
+    #[must_use]
+    pub fn segment_size(&self) -> u64 {
+        self.segments.layout.segment_size
     }
 
     /// Bytes from the start of the oldest segment to the end of the log.

@@ -220,7 +220,7 @@ fn everything_at_once() {
                 prepared.fetch_add(u64::from(wal.prepare_spare().unwrap()), Ordering::Relaxed);
                 let durable = wal.durable();
                 checkpoint.store(durable.0, Ordering::Release);
-                wal.recycle(durable).unwrap();
+                wal.recycle(durable, 2).unwrap();
                 std::thread::yield_now();
             }
         });

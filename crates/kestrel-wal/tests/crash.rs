@@ -82,7 +82,7 @@ impl Model {
                     self.flush(wal, wal.end())?;
                     self.from = wal.end();
                     self.records.clear();
-                    wal.recycle(self.from)?;
+                    wal.recycle(self.from, 2)?;
                 }
             }
             if let Some(record) = self.records.get(self.records.len() / 3) {

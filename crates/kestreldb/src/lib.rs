@@ -79,6 +79,7 @@ mod error;
 mod extract;
 mod key;
 mod key_range;
+mod leisure;
 mod options;
 mod range;
 mod read_txn;

@@ -3,6 +3,8 @@
 use kestrel_txn::Engine;
 use parking_lot::Mutex;
 
+use crate::leisure::Leisure;
+
 /// Tidies up an engine in bounded steps, and decides when a checkpoint is due.
 ///
 /// The log's growth alone does not decide: large values go to the data file without passing through the log, and what
@@ -13,6 +15,7 @@ pub(crate) struct Upkeep {
     /// So many more bytes in use make a checkpoint due.
     growth_max: u64,
     mark: Mutex<Mark>,
+    leisure: Mutex<Leisure>,
 }
 
 /// What the data file held after a checkpoint.
@@ -25,7 +28,7 @@ struct Mark {
 impl Upkeep {
     pub(crate) fn new(engine: Engine, growth_max: u64) -> Upkeep {
         let mark = Mutex::new(Mark::now(&engine));
-        Upkeep { engine, growth_max, mark }
+        Upkeep { engine, growth_max, mark, leisure: Mutex::new(Leisure::new()) }
     }
 
     /// One step; whether there is more to do at once.
@@ -33,7 +36,11 @@ impl Upkeep {
         if self.engine.checkpoint_due() || self.has_grown() {
             self.engine.checkpoint()?;
         }
-        self.engine.maintain()
+        let more = self.engine.maintain()?;
+        // Whoever else does a step meanwhile has enough to do.
+        let Some(mut leisure) = self.leisure.try_lock() else { return Ok(more) };
+        let tidied = leisure.use_for(|| self.engine.tidy());
+        Ok(more | tidied.unwrap_or(Ok(false))?)
     }
 
     fn has_grown(&self) -> bool {

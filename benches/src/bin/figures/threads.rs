@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// How long each measurement takes, in seconds
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Only those whose names contain this
+    #[arg(long, default_value = "")]
+    only: String,
     /// How often each is made; the medians count
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -82,6 +85,9 @@ pub(crate) fn measure(arguments: &Arguments, report: &mut Report) {
 
 /// Measures work on one thread and on several, in turn.
 fn compare(what: &'static str, threads: u64, work: Work<'_>, arguments: &Arguments, report: &mut Report) {
+    if !what.contains(&arguments.only) {
+        return;
+    }
     let bar = progress(arguments.rounds as u64, what);
     let (mut one, mut more, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..arguments.rounds as u64 {
@@ -132,6 +138,10 @@ fn rate(threads: u64, seed: u64, work: Work<'_>, seconds: f64) -> f64 {
 /// Eight threads that all increment the same number.
 fn hot_counter(store: &Store, arguments: &Arguments, report: &mut Report) {
     const THREADS: u64 = 8;
+    const WHAT: &str = "one counter, 8 threads, Eventual";
+    if !WHAT.contains(&arguments.only) {
+        return;
+    }
     let seconds = arguments.seconds * 5.0;
     let before = store.db.statistics();
     let stop = AtomicBool::new(false);
@@ -165,7 +175,7 @@ fn hot_counter(store: &Store, arguments: &Arguments, report: &mut Report) {
     let conflicts = store.db.statistics().conflicts - before.conflicts;
     shares.sort_unstable();
     report.add(
-        "one counter, 8 threads, Eventual",
+        WHAT,
         per_second(sum, seconds),
         format!(
             "{} runs again, {:.2} a commit; slowest thread: {:.2} of its fair share",

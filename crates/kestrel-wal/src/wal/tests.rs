@@ -176,7 +176,7 @@ fn recycling_bounds_the_files_and_stale_bytes_stay_dead() {
         let appended = wal.append(1, &[&round.to_le_bytes(), &[0xAB; 5000]]).unwrap();
         wal.flush(appended.end).unwrap();
         if round % 5 == 4 {
-            wal.recycle(appended.end).unwrap();
+            wal.recycle(appended.end, 2).unwrap();
             assert!(wal.stats().segments <= 2);
             assert!(wal.retained_bytes() <= 2 * OPTIONS.segment_size);
             let listing = Listing::read(&storage).unwrap();
@@ -195,7 +195,7 @@ fn recycling_bounds_the_files_and_stale_bytes_stay_dead() {
         (listing.bases, listing.spares),
         "recycling is durable on return"
     );
-    wal.recycle(Lsn(u64::MAX)).unwrap();
+    wal.recycle(Lsn(u64::MAX), 2).unwrap();
     let last = wal.append(2, &[b"alive"]).unwrap();
     wal.flush(last.end).unwrap();
     assert_eq!(wal.read(last.start).unwrap().payload, b"alive");
