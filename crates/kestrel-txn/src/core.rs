@@ -156,7 +156,18 @@ impl Core {
 
     /// The caller advances `visible` if it succeeds.
     fn sync_log(&self, to: Lsn) -> Result<(), Error> {
-        self.or_fail_by_panic(|| self.wal.flush(to)).map_err(|error| self.fail(error.into()))
+        // Whoever waited for this finds `visible` raised when it wakes up, and asks for no lock.
+        let mut led = false;
+        let synced = self.or_fail_by_panic(|| {
+            self.wal.flush_with(to, || {
+                self.visibility.raise(&self.wal, self.snapshots());
+                led = true;
+            })
+        });
+        if led {
+            self.advance_visible();
+        }
+        synced.map_err(|error| self.fail(error.into()))
     }
 
     /// Does something that writes and syncs. If the storage panics, nobody is left waiting.

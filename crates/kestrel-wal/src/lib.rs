@@ -38,6 +38,7 @@ mod buffer;
 mod cursor;
 mod error;
 mod format;
+mod landing;
 mod lsn;
 mod options;
 mod recover;

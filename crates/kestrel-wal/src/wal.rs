@@ -15,8 +15,8 @@
 //! of the group, of which recovery keeps a prefix and of which nobody was told. After it the whole group stays.
 //!
 //! Nobody is left waiting: who waits does so at the landing of the flight that its place is on, the one in the air or the next,
-//! and takes that landing's lock before it lets go of `state`. A leader changes `state` first and takes the lock of a landing before
-//! it wakes anybody there, so whoever saw the state of before is asleep by then, and is woken. One is enough for the next flight:
+//! and is on that landing's list before it lets go of `state`. A leader changes `state` first and looks at the list of a landing
+//! when it wakes those there, so whoever saw the state of before is on the list by then, and is woken. One is enough for the next flight:
 //! it leads, or finds that somebody who came by leads already, whose flight then carries it, and waits for that. A
 //! flight without a sync, and a failure, wake everybody at both landings, to look again.
 //!
@@ -28,17 +28,22 @@ use kestrel_check::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::mem;
 use std::sync::Arc;
 
-use kestrel_check::sync::{Condvar, Mutex, MutexGuard};
+use kestrel_check::sync::{Condvar, Mutex, MutexGuard, yield_now};
 use kestrel_io::{Storage, StorageFile};
 
 use crate::buffer::{Buffer, Placement};
 use crate::cursor;
 use crate::error::Error;
 use crate::format::{ALIGNMENT, FILLER_KIND, Layout, RECORD_HEADER, SEGMENT_HEADER, record_size};
+use crate::landing::Landing;
 use crate::lsn::Lsn;
 use crate::options::{LogOptions, START_MAX};
 use crate::recover::Record;
 use crate::segments::{Segments, remove_all, segment_name};
+
+/// If so many waited for a flight, the next leader gives way once, so that more get on. Fewer are not worth it: where others
+/// compute, giving way costs a time slice.
+const MANY: usize = 8;
 
 /// The write-ahead log. All methods may be called from any thread.
 #[derive(Debug)]
@@ -79,33 +84,8 @@ struct State {
     tail: u64,
     appended_bytes: u64,
     records: u64,
-}
-
-/// Where those wait who are on a flight, or will be on the next. A lock of its own, so that nobody who is woken gets in the
-/// way of those who append.
-#[derive(Debug, Default)]
-struct Landing {
-    lock: Mutex<()>,
-    landed: Condvar,
-}
-
-impl Landing {
-    /// Waits for the next call of a `wake`, beginning before `state` is let go of.
-    fn wait(&self, state: MutexGuard<'_, State>) {
-        let mut lock = self.lock.lock();
-        drop(state);
-        self.landed.wait(&mut lock);
-    }
-
-    fn wake_one(&self) {
-        drop(self.lock.lock());
-        self.landed.notify_one();
-    }
-
-    fn wake_all(&self) {
-        drop(self.lock.lock());
-        self.landed.notify_all();
-    }
+    /// How many waited for the last flight that landed.
+    carried: usize,
 }
 
 /// Where a record was put.
@@ -235,6 +215,13 @@ impl Wal {
     /// Makes everything before `to` durable, together with whatever others appended; returns once it is. A failure
     /// leaves it open what is durable and poisons the log for good.
     pub fn flush(&self, to: Lsn) -> Result<(), Error> {
+        self.flush_with(to, || {})
+    }
+
+    /// As [`Wal::flush`]. If it is this thread that makes something durable, `landed` is called then, before anybody who waited for
+    /// that is woken.
+    pub fn flush_with(&self, to: Lsn, mut landed: impl FnMut()) -> Result<(), Error> {
+        let mut gave_way = false;
         // Whoever is woken because its place is durable asks for no lock.
         while self.durable() < to {
             let state = self.state.lock();
@@ -246,8 +233,15 @@ impl Wal {
             if state.poisoned {
                 return Err(Error::Poisoned);
             }
+            if !state.leading && state.carried >= MANY && !gave_way {
+                // Those who were on the last flight are waking up, and will be back in a moment.
+                gave_way = true;
+                drop(state);
+                yield_now();
+                continue;
+            }
             if !state.leading {
-                return self.lead(state, true);
+                return self.lead(state, Some(&mut landed));
             }
             let flight = if to <= state.target { state.flight } else { state.flight + 1 };
             self.landing(flight).wait(state);
@@ -268,15 +262,16 @@ impl Wal {
         if state.buffer.is_empty() {
             return Ok(());
         }
-        self.lead(state, false)
+        self.lead(state, None)
     }
 
     fn landing(&self, flight: u64) -> &Landing {
         &self.landings[(flight % 2) as usize]
     }
 
-    /// Writes the buffer and, if asked, syncs.
-    fn lead(&self, mut state: MutexGuard<'_, State>, sync: bool) -> Result<(), Error> {
+    /// Writes the buffer and, if somebody is to be told, syncs.
+    fn lead(&self, mut state: MutexGuard<'_, State>, landed: Option<&mut dyn FnMut()>) -> Result<(), Error> {
+        let sync = landed.is_some();
         debug_assert!(!state.leading && !state.poisoned && state.in_flight.is_none());
         state.leading = true;
         state.flight += 1;
@@ -315,10 +310,12 @@ impl Wal {
         state.leading = false;
         mem::forget(reign);
         drop(state);
-        if sync {
+        if let Some(landed) = landed {
+            landed();
             // The disk first: whoever is to lead next.
             self.landing(flight + 1).wake_one();
-            self.landing(flight).wake_all();
+            let carried = self.landing(flight).wake_all();
+            self.state.lock().carried = carried;
         } else {
             self.wake_all();
         }
@@ -327,7 +324,9 @@ impl Wal {
     }
 
     fn wake_all(&self) {
-        self.landings.iter().for_each(Landing::wake_all);
+        for landing in &self.landings {
+            landing.wake_all();
+        }
     }
 
     fn write(&self, buffer: &Buffer, unsynced: &mut Vec<(u64, Arc<dyn StorageFile>)>) -> Result<(), Error> {
