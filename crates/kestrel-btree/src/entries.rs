@@ -122,10 +122,27 @@ impl LeafEntries {
         let overfull = |Full| Corruption::new("leaf: entries exceed a page");
         let mut writer = NodeWriter::leaf(out, low, high, range.len()).map_err(overfull)?;
         let mut key = Vec::new();
-        for index in range {
-            let (node, index) = self.locate(index);
-            node.key_into(index, &mut key);
-            writer.push(&key, node.entry(index).cell()).map_err(overfull)?;
+        let mut before = 0;
+        for leaf in &self.leaves {
+            let node = Node::new(leaf);
+            let count = node.count();
+            let part = range.start.max(before) - before..range.end.min(before + count).max(before) - before;
+            before += count;
+            if part.is_empty() {
+                continue;
+            }
+            // With the same prefix, entries are stored as before.
+            if node.prefix_len() == writer.prefix_len()
+                && node.is_in_order()
+                && let Some(stored) = node.stored_run(part.clone())
+            {
+                writer.push_stored_run(&stored).map_err(overfull)?;
+                continue;
+            }
+            for index in part {
+                node.key_into(index, &mut key);
+                writer.push(&key, node.entry(index).cell()).map_err(overfull)?;
+            }
         }
         writer.finish();
         Ok(())

@@ -136,6 +136,11 @@ impl<'o> NodeWriter<'o> {
         set_u32(self.out, HEADER_LEN + 4 * self.count + 4 * index, child.0);
     }
 
+    /// Bytes that all keys begin with, and that are stored once.
+    pub(crate) fn prefix_len(&self) -> usize {
+        self.prefix_len
+    }
+
     /// How many entries have been written.
     pub(crate) fn written(&self) -> usize {
         self.written

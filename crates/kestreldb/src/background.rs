@@ -64,13 +64,19 @@ impl Background {
             flush.flush_log()?;
             Ok(false)
         })?;
-        let upkeep = Arc::clone(upkeep);
+        let (upkeep, signal) = (Arc::clone(upkeep), Arc::clone(&background.keeper));
         background.spawn(
             "kestrel-keeper",
             &background.keeper,
             KEEPER_INTERVAL,
             Some(KEEPER_IDLE_INTERVAL),
-            move || upkeep.step(),
+            move || {
+                let more = upkeep.step()?;
+                if !more && upkeep.has_postponed() {
+                    signal.raise();
+                }
+                Ok(more)
+            },
         )?;
         Ok(background)
     }

@@ -12,7 +12,7 @@ use kestrel_io::{Clock, SystemClock, thread_time};
 /// So much work tells whether there is time for more.
 const SAMPLE: Duration = Duration::from_millis(5);
 /// At least so many hundredths of its time a thread runs that does not have to wait for a processor.
-const RUNS_PERCENT: u32 = 85;
+const RUNS_PERCENT: u32 = 75;
 /// How long to leave it when there is no time.
 const REST: Duration = Duration::from_millis(100);
 
@@ -47,6 +47,11 @@ impl Leisure {
         Some(done)
     }
 
+    /// Whether there was no time lately, and may be soon.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.clock.now() < self.rests_until
+    }
+
     fn note(&mut self, worked: Duration, ran: Duration, now: Duration) {
         self.worked += worked;
         self.ran += ran;
@@ -75,8 +80,10 @@ mod tests {
         leisure.note(ms(6), ms(6), ms(300));
         assert_eq!(leisure.rests_until, ms(14) + REST, "what was judged is forgotten");
         leisure.rests_until = leisure.clock.now() + ms(600_000);
+        assert!(leisure.is_resting());
         assert_eq!(leisure.use_for(|| 1), None);
         leisure.rests_until = Duration::ZERO;
+        assert!(!leisure.is_resting());
         assert_eq!(leisure.use_for(|| 1), Some(1));
     }
 }

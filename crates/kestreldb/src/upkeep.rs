@@ -43,6 +43,11 @@ impl Upkeep {
         Ok(more | tidied.unwrap_or(Ok(false))?)
     }
 
+    /// Whether something was left for a time when the processors have less to do: another step is due soon.
+    pub(crate) fn has_postponed(&self) -> bool {
+        self.leisure.try_lock().is_none_or(|leisure| leisure.is_resting())
+    }
+
     fn has_grown(&self) -> bool {
         let now = Mark::now(&self.engine);
         let mut mark = self.mark.lock();
