@@ -24,9 +24,6 @@ use crate::{Error, Fault, Location, PageId, Pager, Timestamp};
 
 /// Images that are written at once.
 const BATCH: usize = 64;
-/// Batches between syncs. What was written is given to the disk bit by bit: one sync of all of it at the end would keep the
-/// disk busy for as long as it takes, and commits wait for syncs of their own.
-const SYNC_EVERY: usize = 32;
 
 /// What a look at a page led to.
 enum Outcome {
@@ -66,17 +63,13 @@ impl Pager {
         mut progress: impl FnMut(u64),
     ) -> Result<(), Error> {
         let mut batch = Vec::with_capacity(BATCH);
-        let mut batches = 0;
         for (done, page) in pages.iter().enumerate() {
             if let Some(image) = self.checkpoint_page(page, at, writer)? {
                 batch.push(image);
             }
             if batch.len() == BATCH {
                 self.write_batch(&mut batch, at, writer)?;
-                batches += 1;
-                if batches % SYNC_EVERY == 0 {
-                    self.store.sync()?;
-                }
+                self.store.sync_some()?;
                 progress(done as u64);
             }
         }

@@ -30,6 +30,7 @@ impl Core {
             self.pager.evict(64)?;
             more |= self.pager.is_short_of_frames();
         }
+        self.pager.store().sync_some().map_err(|error| self.fail(error.into()))?;
         self.pager.warm_frames();
         more |= self.pager.relieve_deltas(RELIEVED, false)?;
         more |= self.merge_thinned()?;

@@ -1,5 +1,7 @@
 //! Page images: the packed bytes of a page at one timestamp, with a footer that says so.
 
+use kestrel_check::sync::atomic::Ordering;
+
 use super::format::{FOOTER, Footer, sectors_for};
 use super::space::RunWriter;
 use super::{Claim, ImageHeader, ImageWrite, Location, PageStore};
@@ -50,6 +52,8 @@ impl PageStore {
             self.release(&extents, claim);
             return Err(error);
         }
+        let bytes: u64 = extents.iter().map(|extent| extent.bytes()).sum();
+        self.unsynced_bytes.fetch_add(bytes, Ordering::Relaxed);
         let mut fresh = self.fresh.lock();
         for &(location, checksum) in &written {
             fresh.insert(location, checksum, claim);

@@ -46,6 +46,9 @@ use space::Fresh;
 pub use checkpoint::CheckpointWriter;
 pub use location::Location;
 
+/// So much is written before it is synced, outside of checkpoints too.
+const SYNCED_BYTES: u64 = 8 << 20;
+
 /// What is decided when a data file is created.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions {
@@ -134,6 +137,8 @@ pub struct PageStore {
     // Atomic.
     file_bytes: AtomicU64,
     waiting_bytes: AtomicU64,
+    /// Bytes of images that were written since the last sync, about.
+    unsynced_bytes: AtomicU64,
     in_checkpoint: AtomicBool,
     poisoned: AtomicBool,
 }
@@ -169,10 +174,17 @@ impl PageStore {
     pub fn sync(&self) -> Result<(), Error> {
         let _one = self.syncing.lock();
         self.check_usable()?;
+        self.unsynced_bytes.store(0, Ordering::Relaxed);
         self.file.sync_data().map_err(|e| {
             self.poisoned.store(true, Ordering::Release);
             Error::io("syncing the data file", e)
         })
+    }
+
+    /// Syncs if so much was written since the last time. Nothing depends on it; but what evictions leave to the system until the
+    /// next checkpoint, that would have to sync at once, and keep the disk from commits for as long as that takes.
+    pub fn sync_some(&self) -> Result<(), Error> {
+        if self.unsynced_bytes.load(Ordering::Relaxed) < SYNCED_BYTES { Ok(()) } else { self.sync() }
     }
 
     /// An error after a sync or superblock write that failed: what was written since may be lost. See invariant 4.

@@ -119,6 +119,7 @@ impl PageStore {
             file_bytes: AtomicU64::new(file_bytes),
             waiting_bytes: AtomicU64::new(0),
             in_checkpoint: AtomicBool::new(false),
+            unsynced_bytes: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
         }
     }
