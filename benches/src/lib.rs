@@ -1,6 +1,8 @@
 //! What the benches share: keys, values, and a place on a disk. The benches are in `benches/`, one for each layer:
 //! `log`, `page` (nodes, deltas, copies), `database` (the engine as a user sees it) and `reads` (gets from several threads).
 //!
+//! The program `figures` measures what the project states about itself, see `docs/benchmarks.md`.
+//!
 //! `cargo bench -p kestrel-benches` runs all, `cargo bench -p kestrel-benches --bench log` one. What touches a disk does
 //! so below [`directory`]: set `KESTREL_BENCH_DIR` to measure a disk other than that of the temporary directory, which
 //! may be memory.
