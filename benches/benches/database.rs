@@ -11,12 +11,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use kestrel_benches::{Random, directory, key};
+use kestrel_benches::{Random, VALUE, directory, fill, key};
 use kestreldb::{Database, Durability, Tree};
 use tempfile::TempDir;
 
 const ENTRIES: u64 = 200_000;
-const VALUE: [u8; 150] = [9; 150];
 
 /// A database on the disk that is measured, all of whose pages fit the memory.
 struct Fixture {
@@ -30,12 +29,7 @@ impl Fixture {
         let directory = directory();
         let db = Database::builder().durability(durability).open(directory.path().join("db")).unwrap();
         let tree = db.tree("entries").unwrap();
-        for batch in 0..ENTRIES / 1000 {
-            db.write(|tx| {
-                (batch * 1000..(batch + 1) * 1000).try_for_each(|number| tx.put(&tree, key(number), VALUE))
-            })
-            .unwrap();
-        }
+        fill(&db, &tree, ENTRIES);
         db.checkpoint().unwrap();
         Fixture { db, tree, _directory: directory }
     }

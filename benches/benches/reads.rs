@@ -15,34 +15,28 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use kestrel_benches::{Random, key};
+use kestrel_benches::{Random, fill, key};
+use kestrel_io::thread_time;
 use kestreldb::{Database, Durability, Tree};
 
 const ENTRIES: u64 = 1_000_000;
-const VALUE: [u8; 150] = [9; 150];
 
 /// A database in memory, with room for all of its pages.
 fn filled() -> (Database, Tree) {
     let db = Database::builder().memory_budget(1 << 30).durability(Durability::Eventual).in_memory().unwrap();
     let tree = db.tree("entries").unwrap();
-    for batch in 0..ENTRIES / 1000 {
-        db.write(|tx| {
-            (batch * 1000..(batch + 1) * 1000).try_for_each(|number| tx.put(&tree, key(number), VALUE))
-        })
-        .unwrap();
-    }
+    fill(&db, &tree, ENTRIES);
     db.checkpoint().unwrap();
     // What the keeper would do after a while: the bench is of reading, not of deltas.
     while db.maintain().unwrap() {}
     (db, tree)
 }
 
-/// How long this thread has had a processor, if it is asked for (`KESTREL_BENCH_PROCESSOR=1`) and Linux tells: on a machine
+/// How long this thread has had a processor, if it is asked for (`KESTREL_BENCH_PROCESSOR=1`) and the system tells: on a machine
 /// that does other things as well, it says more than the time on the wall.
 fn processor_time() -> Option<Duration> {
     std::env::var_os("KESTREL_BENCH_PROCESSOR")?;
-    let figures = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    figures.split_whitespace().next()?.parse().ok().map(Duration::from_nanos)
+    thread_time()
 }
 
 /// How long `threads` threads take, each for `gets` gets.

@@ -7,6 +7,7 @@
 //! so below [`directory`]: set `KESTREL_BENCH_DIR` to measure a disk other than that of the temporary directory, which
 //! may be memory.
 
+use kestreldb::{Database, Tree};
 use tempfile::TempDir;
 
 /// An empty directory on the disk to be measured, removed when dropped.
@@ -56,6 +57,25 @@ pub fn key(number: u64) -> [u8; KEY_LEN] {
         *digit = b'0' + (number / 10u64.saturating_pow(place as u32) % 10) as u8;
     }
     key
+}
+
+/// Every value.
+pub const VALUE: [u8; 150] = [9; 150];
+/// Entries of a transaction that fills a tree.
+const BATCH: u64 = 1000;
+
+/// Puts the entries of the first `entries` numbers, in transactions of a thousand.
+///
+/// # Panics
+/// If that fails.
+pub fn fill(db: &Database, tree: &Tree, entries: u64) {
+    for first in (0..entries).step_by(BATCH as usize) {
+        let numbers = first..entries.min(first + BATCH);
+        let filled = db.write(|tx| numbers.clone().try_for_each(|number| tx.put(tree, key(number), VALUE)));
+        if let Err(error) = filled {
+            panic!("the tree cannot be filled: {error}");
+        }
+    }
 }
 
 /// `README.md`, whose example is compiled as a test.

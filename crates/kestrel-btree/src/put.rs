@@ -30,6 +30,18 @@ struct Place {
     blob: Option<BlobRef>,
 }
 
+impl Place {
+    /// A key's place in a page; `None` if that is no leaf, or does not cover the key.
+    fn in_leaf(id: PageId, page: &impl PageView, key: &[u8]) -> Option<Place> {
+        let node = Node::new(page.node());
+        if !node.is_leaf() || node.low() > key || node.high().is_some_and(|high| high <= key) {
+            return None;
+        }
+        let found = lookup(page, key);
+        Some(Place { leaf: id, existed: found.is_some(), blob: found.and_then(|found| found.blob()) })
+    }
+}
+
 fn locate<P: WritePages>(pages: &mut P, root: PageId, key: &[u8]) -> Result<Place, P::Error> {
     let mut id = root;
     let mut parent = None;
@@ -38,16 +50,8 @@ fn locate<P: WritePages>(pages: &mut P, root: PageId, key: &[u8]) -> Result<Plac
         match step(id, page.node(), &mut parent, Seek::At(key))? {
             Some(child) => id = child,
             None => {
-                let node = Node::new(page.node());
-                if node.low() > key || node.high().is_some_and(|high| high <= key) {
-                    return Err(Corruption::at(id, "leaf: does not cover a key that leads to it").into());
-                }
-                let found = lookup(&page, key);
-                return Ok(Place {
-                    leaf: id,
-                    existed: found.is_some(),
-                    blob: found.and_then(|found| found.blob()),
-                });
+                return Place::in_leaf(id, &page, key)
+                    .ok_or_else(|| Corruption::at(id, "leaf: does not cover a key that leads to it").into());
             }
         }
     }
@@ -55,13 +59,7 @@ fn locate<P: WritePages>(pages: &mut P, root: PageId, key: &[u8]) -> Result<Plac
 
 /// The place of a key in a leaf that was found for it before; `None` if it is not its leaf any more.
 fn locate_at<P: WritePages>(pages: &mut P, leaf: PageId, key: &[u8]) -> Result<Option<Place>, P::Error> {
-    let page = pages.fetch(leaf)?;
-    let node = Node::new(page.node());
-    if !node.is_leaf() || node.low() > key || node.high().is_some_and(|high| high <= key) {
-        return Ok(None);
-    }
-    let found = lookup(&page, key);
-    Ok(Some(Place { leaf, existed: found.is_some(), blob: found.and_then(|found| found.blob()) }))
+    Ok(Place::in_leaf(leaf, &pages.fetch(leaf)?, key))
 }
 
 /// Stores a cell under a key, replacing what is there; a blob that is replaced is freed.

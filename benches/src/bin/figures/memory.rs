@@ -4,11 +4,11 @@ use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
 use clap::Args;
-use kestrel_benches::{Random, directory, key};
+use kestrel_benches::{Random, VALUE, directory, key};
 use kestreldb::{Database, Durability};
 
 use crate::report::{Report, per_second};
-use crate::store::{Store, VALUE, progress};
+use crate::store::{Store, progress};
 
 #[derive(Args)]
 pub(crate) struct Arguments {

@@ -3,14 +3,12 @@
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kestrel_benches::{Random, directory, key};
+use kestrel_benches::{Random, VALUE, directory, key};
 use kestreldb::{Builder, Database, Tree};
 use tempfile::TempDir;
 
 /// Entries of a transaction.
 pub(crate) const BATCH: u64 = 1000;
-/// Every value.
-pub(crate) const VALUE: [u8; 150] = [9; 150];
 
 /// A database in a directory of its own.
 pub(crate) struct Store {

@@ -6,11 +6,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use kestrel_benches::{Random, key};
+use kestrel_benches::{Random, VALUE, key};
 use kestreldb::{Database, Durability, Error};
 
 use crate::report::{Report, per_second, thousands};
-use crate::store::{Store, VALUE, progress};
+use crate::store::{Store, progress};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
