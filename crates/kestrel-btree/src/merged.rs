@@ -6,6 +6,8 @@
 //! Invariant: between two edges, merged entries are consecutive entries of the base. An edge knows its rank (how many
 //! merged entries lie before it) and the first base entry behind it, which gives every other position by subtraction.
 
+use kestrel_check::planted::{Bug, is_planted};
+
 use crate::cell::{Cell, Change, LeafOp};
 use crate::find::{Found, Layer};
 use crate::node::Node;
@@ -68,6 +70,9 @@ impl MergedLeaf {
         }
         // Of the operations on one key, the newest comes first and is kept.
         order.sort_unstable();
+        if is_planted(Bug::OldDeltaWins) {
+            order.sort_by(|a, b| a.0.cmp(b.0).then(b.1.cmp(&a.1)));
+        }
         order.dedup_by(|later, kept| later.0 == kept.0);
         let mut edges = Vec::with_capacity(order.len());
         let (mut rank, mut base_at) = (0, 0);

@@ -2,6 +2,7 @@
 
 use std::ops::{Bound, Range};
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_pager::PageId;
 
 use crate::cell::Change;
@@ -84,6 +85,7 @@ pub fn remove_range<P: WritePages>(
             path.fences.high
         };
         match next {
+            Some(_) if is_planted(Bug::RangeRemovalEndsAtLeaf) => return Ok(removed),
             Some(next) if !limits.reach(Some(&next)) || limits.high.as_ref() == Some(&next) => {
                 return Ok(removed);
             }

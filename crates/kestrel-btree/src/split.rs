@@ -4,6 +4,7 @@
 //! at its right end (or, at the left end of the tree, at its left end) is cut at that end, so that ascending loads
 //! leave full leaves behind.
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_pager::PageId;
 
 use crate::WritePages;
@@ -43,7 +44,9 @@ pub fn split_leaf<P: WritePages>(pages: &mut P, root: PageId, key: &[u8]) -> Res
     let count = entries.len();
     let right = pages.allocate()?;
     let out = pages.edit(right)?;
-    entries.write(at..count, &separator, fences.high.as_deref(), out).map_err(|damage| damage.on(right))?;
+    let lost = is_planted(Bug::SplitLosesSeparator) && at < count && entries.key(at) == separator;
+    let from = at + usize::from(lost);
+    entries.write(from..count, &separator, fences.high.as_deref(), out).map_err(|damage| damage.on(right))?;
     let is_root = path.steps.is_empty();
     let left = if is_root { pages.allocate()? } else { leaf };
     let out = pages.edit(left)?;

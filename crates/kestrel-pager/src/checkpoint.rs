@@ -14,6 +14,7 @@
 //! Durable claims are taken under the stripe lock, while the live claim's owner cannot let go.
 
 use crossbeam_epoch as epoch;
+use kestrel_check::planted::{Bug, is_planted};
 
 use crate::chain::{self, State};
 use crate::dirty::DirtyPages;
@@ -47,7 +48,9 @@ impl Pager {
 
     /// Gives a set back after a checkpoint that failed.
     pub fn restore_dirty(&self, pages: &DirtyPages) {
-        self.dirty.lock().merge(pages);
+        if !is_planted(Bug::DirtyPagesForgotten) {
+            self.dirty.lock().merge(pages);
+        }
     }
 
     /// Writes what is not on disk of the pages' states at `at`, and tells the checkpoint where each of them lies. A

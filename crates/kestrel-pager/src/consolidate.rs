@@ -2,6 +2,7 @@
 //! the timestamp of the newest delta, and the old segment stays as long as a snapshot may need it.
 
 use crossbeam_epoch as epoch;
+use kestrel_check::planted::{Bug, is_planted};
 
 use crate::chain::{self, Segment};
 use crate::link::Word;
@@ -56,7 +57,8 @@ impl Pager {
                 return Ok(false);
             };
             let from = old.base.ts;
-            if live.need(from, state.timestamp()) == Need::Nobody {
+            let unneeded = live.need(from, state.timestamp()) == Need::Nobody;
+            if unneeded || is_planted(Bug::ConsolidatedUnderSnapshot) {
                 frame.version().next.store(old.base.header().next.load(&guard));
                 stripe.cut(link, (old.head, old.len(&guard)), frame.publish(&guard), &guard);
                 None

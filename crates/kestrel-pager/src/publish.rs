@@ -5,6 +5,7 @@
 //! caller raises the counters of the registry.
 
 use crossbeam_epoch::{self as epoch, Guard};
+use kestrel_check::planted::{Bug, is_planted};
 
 use crate::chain::{self, Segment};
 use crate::link::Word;
@@ -166,7 +167,8 @@ impl Pager {
             header.ts = ts;
             // The bytes fit: whoever made the delta checked that against a bound. The bound itself may have grown since,
             // when an image was consolidated or evicted, and then says that nothing more fits.
-            header.accumulated = (header.accumulated + head.accumulated).min(self.capacity() as u32);
+            let below = if is_planted(Bug::DeltaCostForgotten) { 0 } else { head.accumulated };
+            header.accumulated = (header.accumulated + below).min(self.capacity() as u32);
             header.deltas = head.deltas + 1;
             delta.version().next.store(Word::Version(head));
             link.store(delta.publish(guard));

@@ -1,5 +1,6 @@
 //! Checkpoints: what they hold besides pages, and when the log may forget.
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::Ordering;
 
 use kestrel_pager::CheckpointState;
@@ -59,13 +60,19 @@ impl Core {
                 user: self.catalogue.encode(snapshot.at()),
             };
             let oldest = self.fragments.lock().keys().next().copied();
+            let oldest = oldest.filter(|_| !is_planted(Bug::FragmentsForgotten));
             (snapshot, self.pager.take_dirty(), state, oldest.map_or(lsn, |fragment| fragment.min(lsn)))
         };
         let lsn = Lsn(state.lsn);
         let written = self
             .flush_log_quietly(lsn)
             .and_then(|()| Ok(self.pager.write_dirty(&dirty, snapshot.at(), &mut writer, |_| {})?))
-            .and_then(|()| Ok(writer.finish(&state)?));
+            .and_then(|()| {
+                if is_planted(Bug::LogForgottenTooEarly) {
+                    self.wal.recycle(keep, SPARES_CLOSED)?;
+                }
+                Ok(writer.finish(&state)?)
+            });
         if let Err(error) = written {
             self.pager.restore_dirty(&dirty);
             // A lack of room or of memory passes, other than for the log; anything else leaves it open what the files hold.

@@ -91,7 +91,7 @@ impl Core {
         durability: Durability,
     ) -> Result<(Timestamp, usize), Error> {
         self.check_writable()?;
-        if state.journal.refers_to_blobs {
+        if state.journal.refers_to_blobs && !is_planted(Bug::LargeValueNotSynced) {
             // The log is going to say that they are there.
             self.pager.store().sync().map_err(|error| self.fail(error.into()))?;
         }
@@ -175,6 +175,9 @@ impl Core {
         self.counters.replays.fetch_add(1, Ordering::Relaxed);
         let snapshot = self.snapshots().begin_applied();
         let mut draft = Draft::new(&self.pager, &self.catalogue, snapshot.at());
+        if is_planted(Bug::CountsKeptOnReplay) {
+            draft.trees.entries.clone_from(&state.draft.trees.entries);
+        }
         let blobs = state.draft.overlay.take_blobs();
         let mut adoptable: Adoptable =
             blobs.into_iter().map(|(location, (page, len))| (location, (Some(page), len))).collect();

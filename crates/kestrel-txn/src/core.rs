@@ -1,5 +1,6 @@
 //! What all handles of one open database share.
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
@@ -94,7 +95,7 @@ impl Core {
             newest_claims: CachePadded::default(),
             failure: CachePadded::default(),
             counters: CachePadded::default(),
-            lock: Mutex::new(Some(lock)),
+            lock: Mutex::new(Some(lock).filter(|_| !is_planted(Bug::LockLetGo))),
         }
     }
 
@@ -218,7 +219,7 @@ impl Core {
     /// no lock is held that these may want.
     pub(crate) fn fail(&self, error: Error) -> Error {
         let first = self.failure.lock().get_or_insert_with(|| error.clone()).clone();
-        self.failed.store(true, Ordering::Release);
+        self.failed.store(!is_planted(Bug::FailureForgotten), Ordering::Release);
         // Otherwise what is in the log can still become durable.
         if self.wal.is_poisoned() {
             self.visibility.fail(&first, &self.wal, self.snapshots());

@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use kestrel_btree::{BlobRef, FoundCell, MergedLeaf, Seek};
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_pager::TreeId;
 
 use crate::key_range::limits;
@@ -193,7 +194,11 @@ impl Cursor {
         while !self.done {
             if self.is_stale(&self.front) {
                 let low = &self.low;
-                self.front = Some(self.end_at(Seek::At(low), |merged, leaf| merged.lower_bound(leaf, low))?);
+                let mut front = self.end_at(Seek::At(low), |merged, leaf| merged.lower_bound(leaf, low))?;
+                if is_planted(Bug::CursorSkipsAfterChange) && self.front.is_some() {
+                    front.index += 1;
+                }
+                self.front = Some(front);
             }
             let Some(mut front) = self.front.take() else { break };
             let index = front.index;

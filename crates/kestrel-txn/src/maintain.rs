@@ -1,5 +1,6 @@
 //! Background work, in bounded steps that any thread may do.
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::Ordering;
 
 use kestrel_btree::{FreeStep, free_tree_step, merge_leaf};
@@ -91,7 +92,11 @@ impl Core {
         // A checkpoint must not see a tree in the catalogue without its root.
         let Some(_one) = self.checkpointing.try_lock() else { return Ok(false) };
         let live = self.snapshots().live_set();
-        let Some(tree) = self.catalogue.next_to_free(live.oldest()) else { return Ok(false) };
+        let unseen_from = match is_planted(Bug::DroppedTreeForgottenTooEarly) {
+            true => self.snapshots().applied(),
+            false => live.oldest(),
+        };
+        let Some(tree) = self.catalogue.next_to_free(unseen_from) else { return Ok(false) };
         let snapshot = self.snapshots().begin_applied();
         let mut draft = Draft::new(&self.pager, &self.catalogue, snapshot.at());
         draft.overlay.work_on(tree.id);

@@ -10,6 +10,7 @@
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_io::{LockError, Storage};
 use kestrel_pager::{CheckpointState, PageStore, Pager, StoreOptions, Timestamp};
 use kestrel_wal::{LogOptions, Lsn, Recovery, Wal};
@@ -131,12 +132,21 @@ fn replay(
         last = header.timestamp;
         let mut draft = Draft::new(pager, catalogue, pager.snapshots().applied());
         for_each_operation(recovery, &record.payload, |operation| {
-            if let Operation::CreateTree { tree, .. } = operation {
-                catalogue.note_id(*tree);
+            match operation {
+                Operation::CreateTree { tree, .. } if !is_planted(Bug::TreeIdsReused) => {
+                    catalogue.note_id(*tree);
+                }
+                Operation::DeleteRange { .. } if is_planted(Bug::RangeRemovalNotReplayed) => return Ok(()),
+                Operation::RestoreTree { .. } if is_planted(Bug::RestoredTreeNotReplayed) => return Ok(()),
+                _ => {}
             }
             draft.apply(operation, &mut adoptable)
         })?;
-        publish(draft, header.timestamp, pager, catalogue);
+        let ts = match is_planted(Bug::TimestampsReused) {
+            true => pager.snapshots().applied().next(),
+            false => header.timestamp,
+        };
+        publish(draft, ts, pager, catalogue);
     }
     Ok(())
 }
@@ -157,7 +167,8 @@ fn for_each_operation(
     mut each: impl FnMut(&Operation<'_>) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let (header, last) = RecordHeader::decode(payload)?;
-    for lsn in fragments(header.previous, |lsn| read_fragment(recovery, lsn))? {
+    let streamed = header.previous.filter(|_| !is_planted(Bug::FragmentsNotReplayed));
+    for lsn in fragments(streamed, |lsn| read_fragment(recovery, lsn))? {
         let payload = read_fragment(recovery, lsn)?;
         let (_, bytes) = RecordHeader::decode(&payload)?;
         for operation in operations(bytes) {

@@ -5,6 +5,7 @@
 //! some of it was streamed to the log already makes no difference.
 
 use kestrel_btree::BlobRef;
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_pager::TreeId;
 
 use crate::{Error, ErrorKind};
@@ -117,13 +118,18 @@ impl Undo {
         self.savepoints.truncate(position + 1);
         let mut undone = self.compensations.split_off(self.savepoints[position].1);
         self.bytes -= undone.iter().map(Compensation::bytes).sum::<usize>();
-        undone.reverse();
+        if !is_planted(Bug::RollbackInWrongOrder) {
+            undone.reverse();
+        }
         Ok(undone)
     }
 
     /// Forgets a savepoint and those after it; what was done stays.
     pub(crate) fn release(&mut self, savepoint: SavepointId) -> Result<(), Error> {
         let position = self.position(savepoint)?;
+        if is_planted(Bug::ReleaseForgetsChanges) {
+            self.forget_from(self.savepoints[position].1);
+        }
         self.savepoints.truncate(position);
         if self.savepoints.is_empty() {
             self.compensations.clear();

@@ -1,5 +1,6 @@
 //! Write transactions.
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::{AtomicU64, Ordering};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -234,7 +235,9 @@ impl WriteTxn {
             }
             let id = core.catalogue.allocate_id();
             state.draft.create_tree(id, name)?;
-            state.note_undo(Compensation::Drop(id));
+            if !is_planted(Bug::SavepointForgetsTree) {
+                state.note_undo(Compensation::Drop(id));
+            }
             state.journal.add(&Operation::CreateTree { tree: id, name });
             Ok(id)
         })

@@ -5,7 +5,9 @@
 
 use std::collections::TryReserveError;
 
-use crate::format::{FILLER_KIND, Layout, RECORD_HEADER, RecordHeader, record_size};
+use kestrel_check::planted::{Bug, is_planted};
+
+use crate::format::{ALIGNMENT, FILLER_KIND, Layout, RECORD_HEADER, RecordHeader, record_size};
 
 /// A buffer that is reused keeps at most this much memory.
 const KEPT_CAPACITY_MAX: usize = 1 << 20;
@@ -61,7 +63,8 @@ impl Buffer {
     /// Adds the header of a filler that stands for `size` bytes; the bytes behind it are left as they are on disk.
     pub(crate) fn push_filler(&mut self, layout: &Layout, place: Placement, size: u64) {
         debug_assert!(size >= RECORD_HEADER as u64);
-        let at = self.begin(place, FILLER_KIND, (size - RECORD_HEADER as u64) as u32);
+        let missing = if is_planted(Bug::FillerTooShort) { ALIGNMENT } else { 0 };
+        let at = self.begin(place, FILLER_KIND, (size - RECORD_HEADER as u64).saturating_sub(missing) as u32);
         self.seal(layout, at);
         self.end = place.lsn + RECORD_HEADER as u64;
     }

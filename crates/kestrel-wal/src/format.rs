@@ -2,6 +2,8 @@
 //!
 //! Everything is little-endian. Decoding is total: any bytes give a value or `None`.
 
+use kestrel_check::planted::{Bug, is_planted};
+
 use crate::options::is_segment_size;
 
 /// The version of the format that this crate writes.
@@ -200,7 +202,9 @@ impl Layout {
         let fits = if header.is_filler() {
             offset + record_size(header.len as usize) == self.segment_size
         } else {
-            header.len as usize <= self.payload_max() && self.fits(offset, record_size(header.len as usize))
+            let behind = if is_planted(Bug::FullSegmentRefused) { ALIGNMENT } else { 0 };
+            header.len as usize <= self.payload_max()
+                && self.fits(offset, record_size(header.len as usize) + behind)
         };
         fits.then_some(header)
     }

@@ -23,6 +23,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_io::{Storage, StorageFile};
 
 use crate::cursor::{self, Cursor, Step};
@@ -90,7 +91,9 @@ impl Wal {
         let newest_behind = search_rest(&segments, &scan)?;
         scan.torn |= newest_behind.is_some_and(|newest| newest >= scan.floor);
         let newest = newest_behind.unwrap_or(0).max(newest_header).max(scan.floor);
-        rewrite(&segments, scan.durable.max(from.0), scan.end)?;
+        if !is_planted(Bug::LogEndNotRewritten) {
+            rewrite(&segments, scan.durable.max(from.0), scan.end)?;
+        }
         let incarnation = newest.checked_add(1).ok_or_else(|| {
             Error::damaged(scan.end, segment_name(scan.tail), "the number of openings has run out")
         })?;
@@ -223,7 +226,7 @@ fn search_rest(segments: &Segments, scan: &Scan) -> Result<Option<u32>, Error> {
             }
             proof.is_none()
         })?;
-        if let Some(header) = proof {
+        if let Some(header) = proof.filter(|_| !is_planted(Bug::HoleEndsLog)) {
             let detail = format!(
                 "the record there is invalid, but the one at {} says that everything before {} was durable",
                 header.lsn, header.durable

@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::Mutex;
 use kestrel_io::{Storage, StorageFile};
 
@@ -196,7 +197,9 @@ impl Segments {
             file.write_all_at(&header.encode(), 0)?;
             file.sync_data()?;
             self.storage.rename(&spare_name(number), &segment_name(base))?;
-            self.storage.sync_directory()?;
+            if !is_planted(Bug::SegmentNameNotSynced) {
+                self.storage.sync_directory()?;
+            }
             Ok(file)
         };
         prepare().map_err(|e| Error::storage("making a log segment", e))

@@ -24,6 +24,7 @@
 //! I/O. Those of landings come after it; whoever was on a flight needs only its landing's to wake up. The locks of `segments`
 //! come after `state`, and nobody who holds those asks for it.
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::mem;
 use std::sync::Arc;
@@ -334,7 +335,11 @@ impl Wal {
             let Some((base, file)) = self.segments.holding(lsn) else {
                 return Err(Error::damaged(lsn, segment_name(lsn), "the segment to write to is gone"));
             };
-            file.write_all_at(bytes, lsn - base).map_err(|e| Error::storage("writing the log", e))?;
+            let written = match is_planted(Bug::ShortWriteTaken) {
+                true => file.write_at(bytes, lsn - base).map(drop),
+                false => file.write_all_at(bytes, lsn - base),
+            };
+            written.map_err(|e| Error::storage("writing the log", e))?;
             if unsynced.last().is_none_or(|&(last, _)| last != base) {
                 unsynced.push((base, file));
             }
@@ -343,9 +348,18 @@ impl Wal {
     }
 
     fn sync(&self, files: &[(u64, Arc<dyn StorageFile>)]) -> Result<(), Error> {
-        for (_, file) in files {
+        let skipped = match files.len() {
+            all if is_planted(Bug::LogNotSynced) => all,
+            all if is_planted(Bug::OnlyLastSegmentSynced) => all.saturating_sub(1),
+            _ => 0,
+        };
+        for (_, file) in files.iter().skip(skipped) {
             self.syncs.fetch_add(1, Ordering::Relaxed);
-            file.sync_data().map_err(|e| Error::storage("syncing the log", e))?;
+            let mut synced = file.sync_data();
+            if is_planted(Bug::FailedSyncRetried) && synced.is_err() {
+                synced = file.sync_data();
+            }
+            synced.map_err(|e| Error::storage("syncing the log", e))?;
         }
         Ok(())
     }
@@ -456,7 +470,7 @@ struct Reign<'a> {
 impl Drop for Reign<'_> {
     fn drop(&mut self) {
         let mut state = self.wal.state.lock();
-        state.poisoned = true;
+        state.poisoned = !is_planted(Bug::FailureForgotten);
         state.leading = false;
         drop(state);
         self.wal.wake_all();

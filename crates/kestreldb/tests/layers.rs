@@ -20,7 +20,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("kestrel-io", &[]),
     ("kestrel-wal", &["kestrel-check", "kestrel-io"]),
     ("kestrel-pager", &["kestrel-check", "kestrel-io"]),
-    ("kestrel-btree", &["kestrel-pager"]),
+    ("kestrel-btree", &["kestrel-check", "kestrel-pager"]),
     ("kestrel-txn", &["kestrel-check", "kestrel-io", "kestrel-wal", "kestrel-pager", "kestrel-btree"]),
     ("kestreldb", &["kestrel-io", "kestrel-wal", "kestrel-pager", "kestrel-btree", "kestrel-txn"]),
     ("kestrel-history", &["kestrel-check", "kestreldb"]),

@@ -11,6 +11,7 @@
 //! 5. The copies become the directory, and what only the previous checkpoint needed is released. A crash here only
 //!    forgets bookkeeping.
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::Ordering;
 use std::collections::BTreeMap;
 
@@ -142,7 +143,10 @@ impl CheckpointWriter<'_> {
         });
         chunk.set(index, entry);
         // What this checkpoint said before is superseded at once; what the previous one says only in the end.
-        if let Some(before) = before.filter(|before| durable.is_none_or(|d| d.location != before.location)) {
+        let at_once = |before: &DirectoryEntry| {
+            durable.is_none_or(|d| d.location != before.location) || is_planted(Bug::ExtentsFreedTooEarly)
+        };
+        if let Some(before) = before.filter(at_once) {
             self.store.release(&[before.extent()], Claim::Durable);
         }
     }
@@ -164,10 +168,13 @@ impl CheckpointWriter<'_> {
         let mut claimed = Vec::new();
         let changed = self.chunks.iter().map(|(number, chunk)| (*number, chunk));
         let written = self.store.write_directory(changed, references, (number, state), &mut claimed);
-        let written = match written.and_then(|written| self.store.sync().map(|()| written)) {
+        let sync = || if is_planted(Bug::SuperblockBeforeData) { Ok(()) } else { self.store.sync() };
+        let written = match written.and_then(|written| sync().map(|()| written)) {
             Ok(written) => written,
             Err(error) => {
-                self.store.release(&claimed, Claim::Durable);
+                if !is_planted(Bug::CheckpointRoomLeaks) {
+                    self.store.release(&claimed, Claim::Durable);
+                }
                 return Err(error);
             }
         };
@@ -261,7 +268,7 @@ impl Drop for CheckpointWriter<'_> {
         let unset = self.store.fresh.lock().take_unset();
         let unset: Vec<Extent> = unset.into_iter().map(|location| location.extent(None)).collect();
         self.store.release(&unset, Claim::Durable);
-        if !self.in_doubt {
+        if !self.in_doubt && !is_planted(Bug::CheckpointRoomLeaks) {
             let mut claimed = Vec::new();
             let directory = self.store.directory.read();
             for (&number, copy) in &self.chunks {

@@ -1,5 +1,6 @@
 //! Creating a data file, opening one, and the superblock.
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::io;
 use std::sync::Arc;
@@ -187,7 +188,7 @@ impl PageStore {
 
     fn check_chunk(&self, number: usize, chunk: ChunkReference, bytes: &[u8; CHUNK]) -> Result<Chunk, Error> {
         let offset = chunk.extent().offset();
-        if Chunk::checksum(self.seed, bytes) != chunk.checksum {
+        if Chunk::checksum(self.seed, bytes) != chunk.checksum && !is_planted(Bug::ChunkChecksumIgnored) {
             let detail = format!("the checksum of directory chunk {number} is wrong");
             return Err(Error::corrupted(None, offset, detail));
         }
@@ -214,7 +215,8 @@ impl PageStore {
     /// Writes and syncs a superblock. If that fails, nobody knows whether it is in force.
     pub(crate) fn write_superblock(&self, superblock: &Superblock) -> Result<(), Error> {
         self.check_usable()?;
-        self.write_slot(superblock).and_then(|()| self.sync()).inspect_err(|_| {
+        let sync = || if is_planted(Bug::SuperblockNotSynced) { Ok(()) } else { self.sync() };
+        self.write_slot(superblock).and_then(|()| sync()).inspect_err(|_| {
             self.poisoned.store(true, Ordering::Release);
         })
     }

@@ -1,5 +1,6 @@
 //! Room in the file: extents for what is to be written, growth, and the end of claims.
 
+use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::Ordering;
 use std::collections::{HashMap, HashSet};
 
@@ -63,7 +64,7 @@ impl PageStore {
         let extent = location.extent(blob_len);
         // First, as somebody else may get the same location as soon as the extent is free.
         self.fresh.lock().forget(location);
-        if blob_len.is_some() {
+        if blob_len.is_some() && !is_planted(Bug::LargeValueFreedTooEarly) {
             self.waiting_bytes.fetch_add(extent.bytes(), Ordering::Relaxed);
             self.waiting.lock().push(extent);
         } else {
