@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Which crates of the workspace each crate may use, bottom to top.
-const MAY_USE: [(&str, &[&str]); 9] = [
+const MAY_USE: [(&str, &[&str]); 10] = [
     ("kestrel-check", &[]),
     ("kestrel-io", &[]),
     ("kestrel-wal", &["kestrel-check", "kestrel-io"]),
@@ -24,6 +24,7 @@ const MAY_USE: [(&str, &[&str]); 9] = [
     ("kestrel-txn", &["kestrel-check", "kestrel-io", "kestrel-wal", "kestrel-pager", "kestrel-btree"]),
     ("kestreldb", &["kestrel-io", "kestrel-wal", "kestrel-pager", "kestrel-btree", "kestrel-txn"]),
     ("kestrel-history", &["kestrel-check", "kestreldb"]),
+    ("kestrel-sim", &["kestrel-check", "kestrel-io", "kestreldb"]),
     ("kestrel-cli", &["kestrel-io", "kestreldb"]),
 ];
 

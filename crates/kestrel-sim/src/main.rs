@@ -1,0 +1,3 @@
+//! The command: runs seeds, and says what they found.
+
+fn main() {}
