@@ -71,11 +71,15 @@ impl KeyRange {
         }
     }
 
-    pub(crate) fn low(&self) -> Bound<&[u8]> {
+    /// The lower end.
+    #[must_use]
+    pub fn low(&self) -> Bound<&[u8]> {
         self.low.as_ref().map(Vec::as_slice)
     }
 
-    pub(crate) fn high(&self) -> Bound<&[u8]> {
+    /// The upper end.
+    #[must_use]
+    pub fn high(&self) -> Bound<&[u8]> {
         self.high.as_ref().map(Vec::as_slice)
     }
 }
