@@ -176,7 +176,7 @@ impl World {
     /// Everything is in order, and what it should be.
     fn check(&self) {
         let report = self.db.verify().expect("a sound database can be read");
-        assert_eq!(report.damages, [""; 0]);
+        assert_eq!(report.damages, []);
         assert_eq!(contents(&self.db), maps(self.now()));
         assert_eq!(report.entries, self.now().values().map(|(_, map)| map.len() as u64).sum::<u64>());
     }

@@ -9,6 +9,15 @@ use crate::{BlobRef, Corruption, PageView, ReadPages, check, check_delta};
 
 /// Hears what [`check_tree`] finds.
 pub trait TreeVisitor<E> {
+    /// The check comes to a page that covers the keys from `low` up to, not including, `high` (`None`: without limit), as the
+    /// nodes above say. All it says until it comes to another page is about this one.
+    fn enter(&mut self, _page: PageId, _low: &[u8], _high: Option<&[u8]>) {}
+
+    /// What a leaf refers to under a key, if that is a large value. Calls [`TreeVisitor::blob`], by default.
+    fn blob_of(&mut self, leaf: PageId, _key: &[u8], blob: BlobRef) {
+        self.blob(leaf, blob);
+    }
+
     /// A page that the tree reaches, the root first. `false` if it was reached before, by this tree or another: what is
     /// below it is then not visited again. The visitor reports that itself.
     fn page(&mut self, page: PageId) -> bool;
@@ -68,6 +77,7 @@ struct Checker<'c, P, V> {
 impl<P: ReadPages, V: TreeVisitor<P::Error>> Checker<'_, P, V> {
     /// Checks a node and what is below it. Recurses no deeper than levels go, which `check` bounds at the root.
     fn node(&mut self, id: PageId, level: Option<u8>, fences: &Fences) -> Result<(), P::Error> {
+        self.visitor.enter(id, &fences.low, fences.high.as_deref());
         if !self.visitor.page(id) {
             return Ok(());
         }
@@ -139,7 +149,7 @@ impl<P: ReadPages, V: TreeVisitor<P::Error>> Checker<'_, P, V> {
         self.report.entries += node.count() as u64;
         for index in 0..node.count() {
             if let Some(blob) = node.entry(index).cell().blob() {
-                self.visitor.blob(id, blob);
+                self.visitor.blob_of(id, &node.key(index), blob);
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kestreldb::{Database, VerifyReport};
+use kestreldb::{Damage, Database, VerifyReport};
 
 use crate::counted::counted;
 use crate::failure::{Failure, Outcome};
@@ -28,7 +28,9 @@ impl Verify {
     pub(crate) fn run(self, place: &Place) -> Outcome {
         let report = match place.with_database(Missing::Refuse, check) {
             Err(Failure::Unopenable(damage)) => {
-                VerifyReport { damages: vec![damage], ..VerifyReport::default() }
+                let mut found = Damage::default();
+                found.detail = damage;
+                VerifyReport { damages: vec![found], ..VerifyReport::default() }
             }
             other => other?,
         };

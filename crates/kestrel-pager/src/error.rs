@@ -42,6 +42,11 @@ pub enum Error {
         /// What is wrong with them.
         detail: String,
     },
+    /// An earlier write or sync failed, so nothing is written any more until the file is opened anew.
+    ReadOnly {
+        /// What failed.
+        failure: String,
+    },
     /// The disk (or the user's share of it) is full. Nothing was changed.
     DiskFull {
         /// How many bytes were asked for.
@@ -101,6 +106,12 @@ impl fmt::Display for Error {
             }
             Error::NoSuperblock { detail } => {
                 write!(f, "the data file has no intact superblock: {detail}; restore it from a backup")
+            }
+            Error::ReadOnly { failure } => {
+                write!(
+                    f,
+                    "nothing is written any more since {failure}; check the disk and open the database again"
+                )
             }
             Error::DiskFull { needed } => {
                 write!(f, "the disk has no room for {needed} more bytes; free some space and try again")

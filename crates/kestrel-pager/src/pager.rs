@@ -250,6 +250,22 @@ impl Pager {
         PinnedPage::find(link, page, at, guard)
     }
 
+    /// Calls `visit` for every page that exists in the state at `at`. A snapshot at `at` must live.
+    pub fn for_each_page(&self, at: Timestamp, mut visit: impl FnMut(PageId)) {
+        for id in 0..self.page_limit() {
+            let page = PageId(id);
+            let guard = epoch::pin();
+            let exists = self
+                .table
+                .get(page)
+                .is_some_and(|link| !matches!(chain::state_at(link, at, &guard), chain::State::Absent));
+            drop(guard);
+            if exists {
+                visit(page);
+            }
+        }
+    }
+
     /// What lies at the top of a page's chain; `None` if the page does not exist in its newest state.
     #[must_use]
     pub fn head(&self, page: PageId) -> Option<ChainHead> {

@@ -241,6 +241,16 @@ impl Catalogue {
         self.trees.read().values().find(|tree| tree.dropped() <= oldest).cloned()
     }
 
+    /// The trees that were dropped before `at`, and may still have pages.
+    pub(crate) fn being_freed(&self, at: Timestamp) -> Vec<Arc<TreeState>> {
+        self.trees
+            .read()
+            .values()
+            .filter(|tree| tree.created <= at && tree.dropped() <= at)
+            .cloned()
+            .collect()
+    }
+
     /// A dropped tree has lost its last page.
     pub(crate) fn forget(&self, id: TreeId) {
         self.trees.write().remove(&id);

@@ -6,8 +6,8 @@ use kestrel_check::sync::atomic::Ordering;
 use kestrel_pager::CheckpointState;
 use kestrel_wal::Lsn;
 
+use crate::Error;
 use crate::core::Core;
-use crate::{Error, ErrorKind};
 
 /// Log segments that a closed database keeps to be used again.
 const SPARES_CLOSED: usize = 2;
@@ -39,13 +39,11 @@ impl Core {
         let written = self.or_fail_by_panic(|| self.write_checkpoint());
         // Whom step 3 passed is woken now: wakers are foreign code, which may want to checkpoint, or to close.
         self.advance_visible();
-        written.map_err(|failure| match failure {
-            Failure::Passes(error) => error,
-            Failure::Lasts(error) => self.fail(error),
-        })
+        // A lack of room or of memory, damage, and what could not be read leave everything as it was.
+        written.map_err(|error| self.judge(error))
     }
 
-    fn write_checkpoint(&self) -> Result<(), Failure> {
+    fn write_checkpoint(&self) -> Result<(), Error> {
         let _one = self.checkpointing.lock();
         self.check_writable()?;
         let mut writer = self.pager.store().begin_checkpoint().map_err(Error::from)?;
@@ -75,14 +73,7 @@ impl Core {
             });
         if let Err(error) = written {
             self.pager.restore_dirty(&dirty);
-            // A lack of room or of memory passes, other than for the log; anything else leaves it open what the files hold.
-            let passes =
-                matches!(error.kind(), ErrorKind::DiskFull | ErrorKind::OverBudget | ErrorKind::Corrupted);
-            return Err(if passes && !self.wal.is_poisoned() {
-                Failure::Passes(error)
-            } else {
-                Failure::Lasts(error)
-            });
+            return Err(error);
         }
         drop(snapshot);
         self.checkpoint_lsn.store(lsn.0, Ordering::Relaxed);
@@ -92,19 +83,5 @@ impl Core {
             if self.check_open().is_err() { SPARES_CLOSED } else { self.options.log_spares(&self.wal) };
         self.wal.recycle(keep, spares).map_err(Error::from)?;
         Ok(())
-    }
-}
-
-/// Why a checkpoint did not come about.
-enum Failure {
-    /// The previous one stays in force, and another may be tried.
-    Passes(Error),
-    /// It is not known what the files hold.
-    Lasts(Error),
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure::Passes(error)
     }
 }

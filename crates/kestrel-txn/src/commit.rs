@@ -76,7 +76,7 @@ impl Core {
         durability: Durability,
     ) -> Result<(Timestamp, usize, Stay), Error> {
         let began = state.snapshot.at();
-        let published = self.publish(&mut state, durability);
+        let published = self.publish(&mut state, durability).map_err(|error| self.judge(error));
         let stay = state.into_snapshot().into_stay();
         let (ts, pruned) = published.inspect_err(|_| self.leave_window(began))?;
         self.counters.commits.fetch_add(1, Ordering::Relaxed);
@@ -93,7 +93,7 @@ impl Core {
         self.check_writable()?;
         if state.journal.refers_to_blobs && !is_planted(Bug::LargeValueNotSynced) {
             // The log is going to say that they are there.
-            self.pager.store().sync().map_err(|error| self.fail(error.into()))?;
+            self.pager.store().sync()?;
         }
         let began = state.snapshot.at();
         let mut validation = Validation::new(began);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 use kestrel_check::sync::Mutex;
-use kestrel_io::StorageLock;
+use kestrel_io::{Storage, StorageLock};
 use kestrel_pager::{Pager, Snapshot, Snapshots, Stay, Timestamp, TreeId};
 use kestrel_wal::{Lsn, Wal};
 
@@ -25,6 +25,7 @@ use crate::{EngineOptions, Error, ErrorKind};
 /// What commits write is on cache lines of its own: a get reads `pager` and `closed`.
 pub(crate) struct Core {
     pub(crate) options: EngineOptions,
+    pub(crate) storage: Arc<dyn Storage>,
     pub(crate) pager: Arc<Pager>,
     pub(crate) wal: CachePadded<Wal>,
     pub(crate) catalogue: Arc<Catalogue>,
@@ -73,6 +74,7 @@ pub(crate) struct Counters {
 impl Core {
     pub(crate) fn new(
         options: EngineOptions,
+        storage: Arc<dyn Storage>,
         (pager, wal, catalogue): (Arc<Pager>, Wal, Arc<Catalogue>),
         checkpoint_lsn: Lsn,
         lock: Box<dyn StorageLock>,
@@ -80,6 +82,7 @@ impl Core {
         let window = Window::new(options.window_bytes());
         Core {
             options,
+            storage,
             pager,
             wal: CachePadded::new(wal),
             catalogue,
@@ -215,6 +218,14 @@ impl Core {
         }
     }
 
+    /// What an error of something that may have written means. If it left in doubt what the files hold, it is the
+    /// database's [last](Core::fail); all others concern the call that met them. As for [`Core::fail`], no lock is held.
+    pub(crate) fn judge(&self, error: Error) -> Error {
+        let in_doubt =
+            self.wal.is_poisoned() || self.wal.names_in_doubt() || self.pager.store().check_usable().is_err();
+        if in_doubt { self.fail(error) } else { error }
+    }
+
     /// After a write or sync whose outcome is unknown: nothing is written any more, what is there can be read. Calls wakers, so
     /// no lock is held that these may want.
     pub(crate) fn fail(&self, error: Error) -> Error {
@@ -224,7 +235,7 @@ impl Core {
         if self.wal.is_poisoned() {
             self.visibility.fail(&first, &self.wal, self.snapshots());
         }
-        error
+        error.ending_writes()
     }
 }
 

@@ -75,6 +75,15 @@ impl Error {
         self.0.kind
     }
 
+    /// The same error, of a failure after which the database takes no more writes.
+    pub(crate) fn ending_writes(self) -> Error {
+        if self.kind() == ErrorKind::ReadOnly {
+            return self;
+        }
+        let message = format!("{self}; the database takes no more writes: check the disk and open it again");
+        Error(Arc::new(Repr { kind: self.kind(), message, conflict: None, source: Some(Box::new(self)) }))
+    }
+
     pub(crate) fn closed() -> Error {
         Error::new(ErrorKind::Closed, "the database was closed; open it again")
     }
@@ -83,6 +92,22 @@ impl Error {
     #[must_use]
     pub fn conflict(&self) -> Option<&Conflict> {
         self.0.conflict.as_ref()
+    }
+}
+
+/// What is known of the place of damage that was met as an error.
+impl From<&Error> for crate::Damage {
+    fn from(error: &Error) -> crate::Damage {
+        let source =
+            error.0.source.as_deref().and_then(|source| source.downcast_ref::<kestrel_pager::Error>());
+        match source {
+            Some(kestrel_pager::Error::Corrupted { page, offset, detail }) => {
+                let again =
+                    kestrel_pager::Error::Corrupted { page: *page, offset: *offset, detail: detail.clone() };
+                crate::Damage::from(again)
+            }
+            _ => crate::Damage::new(error.to_string()),
+        }
     }
 }
 
@@ -127,6 +152,7 @@ impl From<kestrel_pager::Error> for Error {
             Pager::NotADatabase { .. } => ErrorKind::NotADatabase,
             Pager::DiskFull { .. } | Pager::PageIdsExhausted => ErrorKind::DiskFull,
             Pager::BudgetExhausted { .. } => ErrorKind::OverBudget,
+            Pager::ReadOnly { .. } => ErrorKind::ReadOnly,
             _ => ErrorKind::Io,
         };
         Error::wrap(kind, error)

@@ -22,6 +22,10 @@ impl Core {
     /// One step: prune what nobody sees, keep frames and delta memory in reserve, prepare the next log segment, merge leaves
     /// that have become small, free dropped trees. Returns whether there is more to do at once.
     pub(crate) fn maintain(&self) -> Result<bool, Error> {
+        self.maintain_step().map_err(|error| self.judge(error))
+    }
+
+    fn maintain_step(&self) -> Result<bool, Error> {
         let mut more = self.pager.prune(256);
         if self.check_writable().is_err() {
             return Ok(more);
@@ -31,7 +35,7 @@ impl Core {
             self.pager.evict(64)?;
             more |= self.pager.is_short_of_frames();
         }
-        self.pager.store().sync_some().map_err(|error| self.fail(error.into()))?;
+        self.pager.store().sync_some()?;
         self.pager.warm_frames();
         more |= self.pager.relieve_deltas(RELIEVED, false)?;
         more |= self.merge_thinned()?;

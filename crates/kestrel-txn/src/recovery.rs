@@ -37,14 +37,14 @@ pub(crate) fn open(storage: Arc<dyn Storage>, options: &EngineOptions) -> Result
     let (store, state) = PageStore::open(&*storage)?;
     let segment_size = options.segment_size(store.page_size());
     let log = LogOptions { segment_size, database: store.database() };
-    let recovery = Wal::recover(storage, &log, Lsn(state.lsn))?;
+    let recovery = Wal::recover(Arc::clone(&storage), &log, Lsn(state.lsn))?;
     options.check_budget(store.page_size())?;
     let pager_options = options.pager(store.page_size());
     let pager = Arc::new(Pager::new(store, &state, pager_options, Box::new(NodeLayout))?);
     let catalogue = Arc::new(Catalogue::decode(&state.user, state.timestamp)?);
     replay(&recovery, &pager, &catalogue, &state)?;
     let wal = recovery.into_wal()?;
-    Ok(Core::new(options.clone(), (pager, wal, catalogue), Lsn(state.lsn), lock))
+    Ok(Core::new(options.clone(), storage, (pager, wal, catalogue), Lsn(state.lsn), lock))
 }
 
 fn locked(storage: &dyn Storage, error: LockError) -> Error {
@@ -58,7 +58,7 @@ fn locked(storage: &dyn Storage, error: LockError) -> Error {
     }
 }
 
-fn io_error(what: &str, error: &std::io::Error) -> Error {
+pub(crate) fn io_error(what: &str, error: &std::io::Error) -> Error {
     let kind = match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ErrorKind::DiskFull,
         _ => ErrorKind::Io,

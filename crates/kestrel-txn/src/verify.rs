@@ -1,20 +1,24 @@
 //! Verification: reads everything, and checks every rule that can be checked.
+//!
+//! First all trees as a snapshot shows them, which others may change meanwhile; then, while no checkpoint is written, what the
+//! files hold: in `verify_files.rs`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use kestrel_btree::ReadPages;
 use kestrel_btree::{BlobRef, Corruption, TreeVisitor, check_tree};
-use kestrel_pager::PageId;
+use kestrel_pager::{PageId, Timestamp};
 
-use crate::Error;
 use crate::core::Core;
+use crate::damage::DATA_FILE;
 use crate::page::{Page, ReadError, SnapshotPages};
+use crate::{Damage, Error, KeyBounds};
 
 /// What [`Engine::verify`](crate::Engine::verify) found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VerifyReport {
-    /// What is wrong, in words. Empty: nothing.
-    pub damages: Vec<String>,
+    /// What is wrong. Empty: nothing.
+    pub damages: Vec<Damage>,
     /// Pages that were looked at, large values not counted.
     pub pages: u64,
     /// Keys in all trees.
@@ -45,38 +49,60 @@ impl ReadPages for LoadingPages<'_> {
     }
 }
 
+/// What the check of a tree comes across.
 struct Visitor<'v> {
-    tree: String,
+    tree: &'v str,
+    /// The keys of the page that it is at.
+    keys: KeyBounds,
     seen: &'v mut HashSet<PageId>,
-    blobs: Vec<BlobRef>,
+    blobs: Vec<(Vec<u8>, BlobRef)>,
     report: &'v mut VerifyReport,
     progress: &'v mut dyn FnMut(u64, u64),
     total: u64,
 }
 
+impl Visitor<'_> {
+    fn note(&mut self, damage: Damage) {
+        self.report.damages.push(damage.of(self.tree, Some(self.keys.clone())));
+    }
+}
+
 impl TreeVisitor<ReadError> for Visitor<'_> {
+    fn enter(&mut self, _page: PageId, low: &[u8], high: Option<&[u8]>) {
+        self.keys = KeyBounds { low: low.to_vec(), high: high.map(<[u8]>::to_vec) };
+    }
+
     fn page(&mut self, page: PageId) -> bool {
         let fresh = self.seen.insert(page);
         if !fresh {
-            self.report.damages.push(format!("tree {:?}: {page} is referred to twice", self.tree));
+            self.note(Damage::new("it is referred to twice").on(page));
         }
         (self.progress)(self.seen.len() as u64, self.total.max(self.seen.len() as u64));
         fresh
     }
 
-    fn blob(&mut self, leaf: PageId, blob: BlobRef) {
+    fn blob(&mut self, _leaf: PageId, _blob: BlobRef) {}
+
+    fn blob_of(&mut self, leaf: PageId, key: &[u8], blob: BlobRef) {
         if !self.seen.insert(blob.page) {
-            self.report.damages.push(format!("tree {:?}: {leaf} refers to a large value twice", self.tree));
+            let damage =
+                Damage::new("it refers to a large value that something else refers to as well").on(leaf);
+            self.report.damages.push(damage.of(self.tree, Some(KeyBounds::one(key))));
         }
-        self.blobs.push(blob);
+        self.blobs.push((key.to_vec(), blob));
     }
 
     fn damage(&mut self, damage: Corruption) {
-        self.report.damages.push(format!("tree {:?}: {damage}", self.tree));
+        let Corruption { page, detail } = damage;
+        self.note(Damage { page: page.map(|page| page.0), ..Damage::new(detail) });
     }
 
     fn unreadable(&mut self, page: PageId, error: ReadError) -> Result<(), ReadError> {
-        self.report.damages.push(format!("tree {:?}: {page}: {}", self.tree, Error::from(error)));
+        let damage = match error {
+            ReadError::Failed(error) => Damage::from(&error),
+            ReadError::NotResident(_) => Damage::new("it cannot be brought into memory"),
+        };
+        self.note(damage.on(page));
         Ok(())
     }
 }
@@ -90,54 +116,123 @@ impl Core {
         let total = self.pager.statistics().pages;
         for tree in self.catalogue.list(at) {
             let Some(state) = self.catalogue.get(tree.id, at) else { continue };
-            let pages = LoadingPages(SnapshotPages { pager: &self.pager, at });
             let mut visitor = Visitor {
-                tree: tree.name.clone(),
+                tree: &tree.name,
+                keys: KeyBounds::all(),
                 seen: &mut seen,
                 blobs: Vec::new(),
                 report: &mut report,
                 progress,
                 total,
             };
-            let found = check_tree(&pages, state.root, &mut visitor)?;
+            let found = check_tree(&self.loading_pages(at), state.root, &mut visitor)?;
             let blobs = std::mem::take(&mut visitor.blobs);
-            for blob in blobs {
+            for (key, blob) in blobs {
                 if let Err(error) = self.pager.read_blob(blob.page, at, blob.len, blob.checksum) {
-                    report.damages.push(format!("tree {:?}: {error}", tree.name));
+                    let damage = Damage::from(error).on(blob.page);
+                    report.damages.push(damage.of(&tree.name, Some(KeyBounds::one(&key))));
                 }
             }
             if found.entries != tree.entries {
-                let (counted, noted) = (found.entries, tree.entries);
-                report
-                    .damages
-                    .push(format!("tree {:?} holds {counted} entries, {noted} are noted", tree.name));
+                let detail = format!("it holds {} entries, {} are noted", found.entries, tree.entries);
+                report.damages.push(Damage::new(detail).of(&tree.name, None));
             }
             report.trees += 1;
             report.entries += found.entries;
             report.pages += found.pages;
         }
-        self.verify_files(&mut report);
+        self.find_leaks(at, &mut seen, &mut report);
+        drop(snapshot);
+        self.verify_files(&mut report)?;
         progress(total, total);
         Ok(report)
     }
 
-    /// Images on disk are read even if they are in memory, as they are what the next opening finds.
-    fn verify_files(&self, report: &mut VerifyReport) {
-        // No checkpoint may let go of what is being read.
-        let _none = self.checkpointing.lock();
-        let mut entries = Vec::new();
-        self.pager.store().for_each_durable(|page, entry| entries.push((page, entry)));
-        for (page, entry) in entries {
-            let read = match entry.blob_len {
-                None => self.pager.store().read_image(page, entry.location, &mut Vec::new()).map(|_| ()),
-                Some(len) => {
-                    self.pager.store().read_blob(page, entry.location, len, entry.checksum).map(|_| ())
-                }
-            };
-            if let Err(error) = read {
-                report.damages.push(error.to_string());
-            }
+    fn loading_pages(&self, at: Timestamp) -> LoadingPages<'_> {
+        LoadingPages(SnapshotPages { pager: &self.pager, at })
+    }
+
+    /// Pages that exist and that no tree leads to. Where a tree is damaged, they may be what cannot be reached.
+    fn find_leaks(&self, at: Timestamp, seen: &mut HashSet<PageId>, report: &mut VerifyReport) {
+        if !report.damages.is_empty() {
+            return;
         }
-        report.damages.extend(self.pager.store().verify_claims());
+        for tree in self.catalogue.being_freed(at) {
+            // What is left of it is nobody's any more: only that it is there counts.
+            let _ = check_tree(&self.loading_pages(at), tree.root, &mut Collector(seen));
+        }
+        self.pager.for_each_page(at, |page| {
+            if !seen.contains(&page) {
+                let damage =
+                    Damage { file: Some(DATA_FILE.to_owned()), ..Damage::new("no tree leads to it") };
+                report.damages.push(damage.on(page));
+            }
+        });
+    }
+
+    /// To which tree pages belong in the newest visible state, and which keys they cover.
+    pub(crate) fn locate(&self, wanted: &HashSet<PageId>) -> HashMap<PageId, (String, KeyBounds)> {
+        let snapshot = self.snapshots().begin_visible();
+        let mut finder = Finder { wanted, tree: String::new(), seen: HashSet::new(), found: HashMap::new() };
+        for tree in self.catalogue.list(snapshot.at()) {
+            let Some(state) = self.catalogue.get(tree.id, snapshot.at()) else { continue };
+            finder.tree = tree.name;
+            let _ = check_tree(&self.loading_pages(snapshot.at()), state.root, &mut finder);
+        }
+        finder.found
+    }
+}
+
+/// Notes pages, and hears nothing else.
+struct Collector<'s>(&'s mut HashSet<PageId>);
+
+impl TreeVisitor<ReadError> for Collector<'_> {
+    fn page(&mut self, page: PageId) -> bool {
+        self.0.insert(page)
+    }
+
+    fn blob(&mut self, _leaf: PageId, blob: BlobRef) {
+        self.0.insert(blob.page);
+    }
+
+    fn damage(&mut self, _damage: Corruption) {}
+
+    fn unreadable(&mut self, _page: PageId, _error: ReadError) -> Result<(), ReadError> {
+        Ok(())
+    }
+}
+
+/// Looks for pages.
+struct Finder<'f> {
+    wanted: &'f HashSet<PageId>,
+    tree: String,
+    seen: HashSet<PageId>,
+    found: HashMap<PageId, (String, KeyBounds)>,
+}
+
+impl TreeVisitor<ReadError> for Finder<'_> {
+    fn enter(&mut self, page: PageId, low: &[u8], high: Option<&[u8]>) {
+        if self.wanted.contains(&page) {
+            let keys = KeyBounds { low: low.to_vec(), high: high.map(<[u8]>::to_vec) };
+            self.found.insert(page, (self.tree.clone(), keys));
+        }
+    }
+
+    fn page(&mut self, page: PageId) -> bool {
+        self.found.len() < self.wanted.len() && self.seen.insert(page)
+    }
+
+    fn blob(&mut self, _leaf: PageId, _blob: BlobRef) {}
+
+    fn blob_of(&mut self, _leaf: PageId, key: &[u8], blob: BlobRef) {
+        if self.wanted.contains(&blob.page) {
+            self.found.insert(blob.page, (self.tree.clone(), KeyBounds::one(key)));
+        }
+    }
+
+    fn damage(&mut self, _damage: Corruption) {}
+
+    fn unreadable(&mut self, _page: PageId, _error: ReadError) -> Result<(), ReadError> {
+        Ok(())
     }
 }

@@ -58,7 +58,7 @@ fn check_spread(engine: &Engine, tree: TreeId, count: u64) {
     let scanned = read.range(tree, Bound::Unbounded, Bound::Unbounded).unwrap();
     assert!(scanned.map(|entry| entry.unwrap().0).is_sorted());
     assert_eq!(read.range(tree, Bound::Unbounded, Bound::Unbounded).unwrap().rev().count() as u64, count);
-    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn one_transaction_much_larger_than_memory() {
         for number in (0..count).step_by(101) {
             assert_eq!(read.get(tree, &key(number)).unwrap().unwrap()[..], [number as u8; 150]);
         }
-        assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+        assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
     }
 }
 
@@ -184,9 +184,9 @@ fn values_of_all_sizes_come_back() {
                 _ => assert!(value.unwrap()[..] == vec![index as u8; len], "{len} bytes"),
             }
         }
-        assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+        assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
         engine.checkpoint().unwrap();
-        assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+        assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
     }
 }
 

@@ -127,13 +127,13 @@ fn money_is_neither_made_nor_lost() {
     });
     assert!(transfers.load(Ordering::Relaxed) > 4000);
     assert_eq!(total(&engine, tree), (ACCOUNTS, ACCOUNTS * START));
-    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
     // Without close: what the log has is run again.
     engine.flush_log().unwrap();
     drop(engine);
     let engine = Engine::open(storage, &options).unwrap();
     assert_eq!(total(&engine, tree), (ACCOUNTS, ACCOUNTS * START));
-    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
 }
 
 #[test]

@@ -86,5 +86,5 @@ fn giants_claim_coarsely_and_leave_the_others_alone() {
         commit(putting(&engine, tree, &key(small, GIANT * 2))).unwrap();
         assert_eq!(commit(giant).map_err(|error| error.kind()).err(), outcome, "{small}");
     }
-    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
 }

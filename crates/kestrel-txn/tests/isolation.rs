@@ -166,7 +166,7 @@ fn disjoint_writers_on_one_leaf_both_commit() {
     assert_eq!(read.len(tree).unwrap(), 5 + 80);
     assert_eq!(read.range(tree, Bound::Unbounded, Bound::Unbounded).unwrap().count(), 85);
     assert!(engine.statistics().replays > 0, "the second had to run its operations again");
-    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
 }
 
 #[test]

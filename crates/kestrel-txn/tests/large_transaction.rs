@@ -54,5 +54,5 @@ fn random_inserts_in_one_transaction_stay_within_the_budget() {
     }
     assert_eq!(read.range(tree, Bound::Unbounded, Bound::Unbounded).unwrap().count() as u64, count);
     engine.checkpoint().unwrap();
-    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
 }

@@ -396,6 +396,6 @@ proptest! {
             world.apply(step);
         }
         let report = world.engine().verify(&mut |_, _| {}).unwrap();
-        prop_assert_eq!(report.damages, Vec::<String>::new());
+        prop_assert_eq!(report.damages, []);
     }
 }

@@ -169,7 +169,7 @@ fn a_transaction_on_every_leaf_keeps_deltas_within_their_bound() {
     let statistics = engine.statistics();
     // Headers of versions come on top of the operations that were counted.
     assert!(statistics.delta_bytes <= options.memory_budget / 20 * 3 * 2, "{statistics:?}");
-    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
 }
 
 #[test]

@@ -309,7 +309,7 @@ fn churn(totals: &Mutex<Statistics>) {
     let check = |engine: &Engine| {
         let txn = engine.begin_read().unwrap();
         assert_eq!(numbers(&txn, trees), last);
-        assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+        assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
     };
     check(&engine);
     note(totals, &engine.statistics());

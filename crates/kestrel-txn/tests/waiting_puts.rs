@@ -130,7 +130,7 @@ fn the_last_put_on_a_key_counts() {
     let engine = Engine::open(storage, &options).unwrap();
     let txn = begin(&engine);
     assert_eq!(entries(&txn, tree), model.into_iter().collect::<Vec<_>>());
-    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+    assert_eq!(engine.verify(&mut |_, _| {}).unwrap().damages, []);
 }
 
 /// An error that a put meets when its turn has come breaks the transaction, and nothing else.

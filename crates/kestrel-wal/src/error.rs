@@ -62,6 +62,11 @@ impl Error {
         }
     }
 
+    /// An error of the storage after which the log takes nothing any more, whatever the reason.
+    pub(crate) fn lasting(what: impl Into<String>, source: io::Error) -> Self {
+        Error::Io { what: what.into(), source: Arc::new(source) }
+    }
+
     pub(crate) fn damaged(lsn: u64, segment: impl Into<String>, detail: impl Into<String>) -> Self {
         Error::Damaged { lsn: Lsn(lsn), segment: segment.into(), detail: detail.into() }
     }

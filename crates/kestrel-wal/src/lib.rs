@@ -43,6 +43,7 @@ mod lsn;
 mod options;
 mod recover;
 mod segments;
+mod survey;
 mod wal;
 
 pub use error::Error;
@@ -50,4 +51,5 @@ pub use format::{FILLER_KIND, FORMAT_VERSION};
 pub use lsn::Lsn;
 pub use options::LogOptions;
 pub use recover::{Record, Records, Recovery};
+pub use survey::{Found, LogSurvey};
 pub use wal::{Appended, LogStats, Wal};

@@ -15,6 +15,9 @@
 //! Zeros are written because a sync of blocks that were allocated and written before need not touch the file system's
 //! own structures. A recycled segment has such blocks already, so its old bytes stay: their LSNs give them away.
 //!
+//! 4. After a sync of the directory that failed, no segment is made or given up any more: which names a crash leaves is
+//!    unknown until the log is opened anew. A failure of any other step changes nothing that counts, and may be tried again.
+//!
 //! Locks: `upkeep` is held across I/O, `table` never. `upkeep` comes first.
 
 use std::collections::BTreeMap;
@@ -23,6 +26,7 @@ use std::sync::Arc;
 
 use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::Mutex;
+use kestrel_check::sync::atomic::{AtomicBool, Ordering};
 use kestrel_io::{Storage, StorageFile};
 
 use crate::error::Error;
@@ -81,6 +85,7 @@ pub(crate) struct Segments {
     pub(crate) layout: Layout,
     table: Mutex<BTreeMap<u64, Arc<dyn StorageFile>>>,
     upkeep: Mutex<Upkeep>,
+    names_in_doubt: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -99,7 +104,25 @@ impl Segments {
         spares: Vec<u64>,
     ) -> Self {
         let next_number = spares.iter().max().map_or(0, |max| max.saturating_add(1));
-        Self { storage, layout, table: Mutex::new(table), upkeep: Mutex::new(Upkeep { spares, next_number }) }
+        let upkeep = Mutex::new(Upkeep { spares, next_number });
+        Self { storage, layout, table: Mutex::new(table), upkeep, names_in_doubt: AtomicBool::new(false) }
+    }
+
+    /// Whether a sync of the directory failed.
+    pub(crate) fn names_in_doubt(&self) -> bool {
+        self.names_in_doubt.load(Ordering::Acquire)
+    }
+
+    fn check_names(&self) -> Result<(), Error> {
+        if self.names_in_doubt() { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
+    /// Makes all changes of names durable. A failure is for good.
+    fn sync_names(&self) -> Result<(), Error> {
+        self.storage.sync_directory().map_err(|e| {
+            self.names_in_doubt.store(true, Ordering::Release);
+            Error::Io { what: "syncing the log's directory".to_owned(), source: Arc::new(e) }
+        })
     }
 
     /// The base and the file of the segment that holds a place.
@@ -107,6 +130,11 @@ impl Segments {
         let table = self.table.lock();
         let (&base, file) = table.range(..=lsn).next_back()?;
         (lsn - base < self.layout.segment_size).then(|| (base, Arc::clone(file)))
+    }
+
+    /// All segments, in order.
+    pub(crate) fn all(&self) -> Vec<(u64, Arc<dyn StorageFile>)> {
+        self.table.lock().iter().map(|(&base, file)| (base, Arc::clone(file))).collect()
     }
 
     pub(crate) fn oldest(&self) -> Option<u64> {
@@ -126,6 +154,7 @@ impl Segments {
         if self.table.lock().contains_key(&base) {
             return Ok(false);
         }
+        self.check_names()?;
         let number = match self.take_spare(&mut upkeep) {
             Some(number) => number,
             None => self.create_spare(&mut upkeep)?,
@@ -197,18 +226,20 @@ impl Segments {
             file.write_all_at(&header.encode(), 0)?;
             file.sync_data()?;
             self.storage.rename(&spare_name(number), &segment_name(base))?;
-            if !is_planted(Bug::SegmentNameNotSynced) {
-                self.storage.sync_directory()?;
-            }
             Ok(file)
         };
-        prepare().map_err(|e| Error::storage("making a log segment", e))
+        let file = prepare().map_err(|e| Error::storage("making a log segment", e))?;
+        if !is_planted(Bug::SegmentNameNotSynced) {
+            self.sync_names()?;
+        }
+        Ok(file)
     }
 
     /// Turns the segments that end at or before `before` into spares, or deletes them where there are `spares_max` already;
     /// deletes spares beyond that.
     pub(crate) fn recycle(&self, before: u64, spares_max: usize) -> Result<(), Error> {
         let mut upkeep = self.upkeep.lock();
+        self.check_names()?;
         let size = self.layout.segment_size;
         let mut renamed = Vec::new();
         let mut changed = false;
@@ -228,7 +259,7 @@ impl Segments {
         }
         if changed {
             // Without this sync nobody may write into the renamed files; the next opening finds them.
-            self.storage.sync_directory().map_err(|e| Error::storage("recycling the log", e))?;
+            self.sync_names()?;
             upkeep.spares.append(&mut renamed);
         }
         while upkeep.spares.len() > spares_max {
@@ -254,7 +285,11 @@ impl Segments {
         } else {
             self.storage.remove(&name)
         };
-        retired.map_err(|e| Error::storage("recycling the log", e))
+        match retired {
+            // An attempt before this one succeeded, though it was told otherwise.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            retired => retired.map_err(|e| Error::storage("recycling the log", e)),
+        }
     }
 }
 
@@ -267,6 +302,17 @@ pub(crate) fn remove_all(storage: &dyn Storage) -> Result<(), Error> {
         storage.remove(&name).map_err(|e| Error::storage("removing an old log", e))?;
     }
     storage.sync_directory().map_err(|e| Error::storage("removing an old log", e))
+}
+
+impl Segments {
+    /// The log's files in the storage that are neither segments in use nor spares.
+    pub(crate) fn strangers(&self) -> Result<Vec<String>, Error> {
+        // Nobody makes or gives up a segment meanwhile.
+        let _upkeep = self.upkeep.lock();
+        let listing = Listing::read(&*self.storage)?;
+        let table = self.table.lock();
+        Ok(listing.bases.into_iter().filter(|base| !table.contains_key(base)).map(segment_name).collect())
+    }
 }
 
 /// Reads and checks nothing but a segment's header.

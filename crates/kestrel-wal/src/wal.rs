@@ -339,7 +339,7 @@ impl Wal {
                 true => file.write_at(bytes, lsn - base).map(drop),
                 false => file.write_all_at(bytes, lsn - base),
             };
-            written.map_err(|e| Error::storage("writing the log", e))?;
+            written.map_err(|e| Error::lasting("writing the log", e))?;
             if unsynced.last().is_none_or(|&(last, _)| last != base) {
                 unsynced.push((base, file));
             }
@@ -359,7 +359,7 @@ impl Wal {
             if is_planted(Bug::FailedSyncRetried) && synced.is_err() {
                 synced = file.sync_data();
             }
-            synced.map_err(|e| Error::storage("syncing the log", e))?;
+            synced.map_err(|e| Error::lasting("syncing the log", e))?;
         }
         Ok(())
     }
@@ -374,6 +374,13 @@ impl Wal {
     #[must_use]
     pub fn is_poisoned(&self) -> bool {
         self.state.lock().poisoned
+    }
+
+    /// Whether a sync of the log's directory failed: then no segment is made any more. What is in the log already can still become
+    /// durable.
+    #[must_use]
+    pub fn names_in_doubt(&self) -> bool {
+        self.segments.names_in_doubt()
     }
 
     /// Where the log ends: the next record lies there or later.
@@ -433,6 +440,18 @@ impl Wal {
     /// first, so whoever has the room keeps as many as are used up until the next call.
     pub fn recycle(&self, before: Lsn, spares: usize) -> Result<(), Error> {
         self.segments.recycle(before.min(self.durable()).0, spares)
+    }
+
+    pub(crate) fn segments(&self) -> &Segments {
+        &self.segments
+    }
+
+    /// The log's files in the storage that are neither segments in use nor spares.
+    ///
+    /// # Errors
+    /// The files cannot be listed.
+    pub fn strangers(&self) -> Result<Vec<String>, Error> {
+        self.segments.strangers()
     }
 
     /// Bytes of a segment.

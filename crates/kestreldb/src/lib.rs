@@ -109,8 +109,8 @@ pub use value::Value;
 pub use write_txn::WriteTxn;
 
 pub use kestrel_txn::{
-    Access, Conflict, ConflictPlace, Durability, Isolation, Statistics, Timestamp, TreeId, TreeInfo,
-    VerifyReport,
+    Access, Conflict, ConflictPlace, Damage, Durability, Isolation, KeyBounds, Statistics, Timestamp, TreeId,
+    TreeInfo, VerifyReport,
 };
 
 /// Where a database's files lie, for those who bring a place of their own.

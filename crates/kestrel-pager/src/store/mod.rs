@@ -10,8 +10,9 @@
 //! 2. A claim is taken in the same critical section that found the sector free, before anything is written there.
 //! 3. The extent of a blob whose live claim was released stays claimed until a checkpoint that *began* after the
 //!    release has completed: until then a log record that would be replayed may name it.
-//! 4. After a failed sync, or a superblock write that may or may not have happened, no checkpoint is ever written
-//!    again: what the file holds is unknown until it is opened anew.
+//! 4. After a failed sync, or a write that failed for another reason than a lack of room, nothing is ever written
+//!    again: what the file holds is unknown until it is opened anew. So it is after any failure of a superblock's write,
+//!    which may or may not have happened.
 //!
 //! Thread safety: everything takes `&self`. `growth` is held across I/O, by the one thread that extends the file. The
 //! other locks never are, but `syncing`; where two are held, they were taken in the order `growth`, `directory`, `allocator`.
@@ -30,7 +31,6 @@ mod verify;
 
 use kestrel_check::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use kestrel_check::sync::{Mutex, RwLock};
@@ -141,6 +141,8 @@ pub struct PageStore {
     unsynced_bytes: AtomicU64,
     in_checkpoint: AtomicBool,
     poisoned: AtomicBool,
+    /// What poisoned it. After every other lock.
+    failure: Mutex<Option<String>>,
 }
 
 impl PageStore {
@@ -175,10 +177,14 @@ impl PageStore {
         let _one = self.syncing.lock();
         self.check_usable()?;
         self.unsynced_bytes.store(0, Ordering::Relaxed);
-        self.file.sync_data().map_err(|e| {
-            self.poisoned.store(true, Ordering::Release);
-            Error::io("syncing the data file", e)
-        })
+        self.file.sync_data().map_err(|e| self.poison(Error::io("syncing the data file", e)))
+    }
+
+    /// Ends all writing, because of this error.
+    pub(crate) fn poison(&self, error: Error) -> Error {
+        self.failure.lock().get_or_insert_with(|| error.to_string());
+        self.poisoned.store(true, Ordering::Release);
+        error
     }
 
     /// Syncs if so much was written since the last time. Nothing depends on it; but what evictions leave to the system until the
@@ -187,12 +193,11 @@ impl PageStore {
         if self.unsynced_bytes.load(Ordering::Relaxed) < SYNCED_BYTES { Ok(()) } else { self.sync() }
     }
 
-    /// An error after a sync or superblock write that failed: what was written since may be lost. See invariant 4.
+    /// An error after a sync or write that failed: what was written since may be lost. See invariant 4.
     pub fn check_usable(&self) -> Result<(), Error> {
         if self.poisoned.load(Ordering::Acquire) {
-            let source =
-                io::Error::other("an earlier sync or superblock write failed; open the database again");
-            return Err(Error::io("syncing the data file", source));
+            let failure = self.failure.lock().clone().unwrap_or_default();
+            return Err(Error::ReadOnly { failure });
         }
         Ok(())
     }

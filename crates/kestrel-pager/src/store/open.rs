@@ -1,7 +1,7 @@
 //! Creating a data file, opening one, and the superblock.
 
 use kestrel_check::planted::{Bug, is_planted};
-use kestrel_check::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use kestrel_check::sync::atomic::{AtomicBool, AtomicU64};
 use std::io;
 use std::sync::Arc;
 
@@ -122,6 +122,7 @@ impl PageStore {
             in_checkpoint: AtomicBool::new(false),
             unsynced_bytes: AtomicU64::new(0),
             poisoned: AtomicBool::new(false),
+            failure: Mutex::default(),
         }
     }
 
@@ -215,14 +216,13 @@ impl PageStore {
     /// Writes and syncs a superblock. If that fails, nobody knows whether it is in force.
     pub(crate) fn write_superblock(&self, superblock: &Superblock) -> Result<(), Error> {
         self.check_usable()?;
-        let sync = || if is_planted(Bug::SuperblockNotSynced) { Ok(()) } else { self.sync() };
-        self.write_slot(superblock).and_then(|()| sync()).inspect_err(|_| {
-            self.poisoned.store(true, Ordering::Release);
-        })
+        self.write_slot(superblock).map_err(|error| self.poison(error))?;
+        if is_planted(Bug::SuperblockNotSynced) { Ok(()) } else { self.sync() }
     }
 
     fn write_slot(&self, superblock: &Superblock) -> Result<(), Error> {
         let result = self.file.write_all_at(&superblock.encode(), superblock.offset());
-        result.map_err(|e| Error::storing("writing a superblock", SLOT as u64, e))
+        // A lack of room is no different: the slot may hold a part of what was written.
+        result.map_err(|e| Error::io("writing a superblock", e))
     }
 }

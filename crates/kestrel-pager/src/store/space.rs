@@ -230,11 +230,16 @@ impl<'s> RunWriter<'s> {
 }
 
 impl PageStore {
-    /// Writes into claimed sectors.
+    /// Writes into claimed sectors that nothing refers to yet. So a lack of room has changed nothing, and is passed on; any
+    /// other failure ends all writing.
     pub(crate) fn write(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
         debug_assert!(offset.is_multiple_of(SECTOR) && (bytes.len() as u64).is_multiple_of(SECTOR));
+        self.check_usable()?;
         let result = self.file.write_all_at(bytes, offset);
-        result.map_err(|e| Error::storing("writing the data file", bytes.len() as u64, e))?;
+        result.map_err(|e| match Error::storing("writing the data file", bytes.len() as u64, e) {
+            full @ Error::DiskFull { .. } => full,
+            error => self.poison(error),
+        })?;
         // A file that was cut within its last region grows again.
         self.file_bytes.fetch_max(offset + bytes.len() as u64, Ordering::Relaxed);
         Ok(())

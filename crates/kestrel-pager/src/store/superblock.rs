@@ -113,6 +113,39 @@ impl Superblock {
     }
 }
 
+/// The valid slots, by slot.
+pub(crate) fn valid(bytes: &[u8]) -> [Option<Superblock>; SLOTS] {
+    std::array::from_fn(|slot| match Superblock::decode(bytes.get(slot * SLOT..)?)? {
+        Slot::Valid(superblock) if superblock.number % SLOTS as u64 == slot as u64 => Some(superblock),
+        _ => None,
+    })
+}
+
+/// The valid slot with the highest number.
+pub(crate) fn newest(bytes: &[u8]) -> Option<Superblock> {
+    valid(bytes).into_iter().flatten().max_by_key(|superblock| superblock.number)
+}
+
+/// What is wrong with slots of a file whose newest checkpoint has this number: by slot, in words. In a file in good order each
+/// holds the newest checkpoint of its kind.
+pub(crate) fn problems(bytes: &[u8], newest: u64) -> Vec<(usize, String)> {
+    let expected = [newest, newest.saturating_sub(1)];
+    let judge = |slot: usize| {
+        let bytes = bytes.get(slot * SLOT..)?.get(..SECTOR as usize)?;
+        match Superblock::decode(bytes)? {
+            Slot::Valid(superblock) if expected.contains(&superblock.number) => Some(None),
+            Slot::Valid(superblock) => Some(Some(format!("it is of checkpoint {}", superblock.number))),
+            Slot::Newer(version) => Some(Some(format!("it is of format version {version}"))),
+            Slot::Damaged => Some(Some("its checksum or a field is wrong".to_owned())),
+            Slot::Empty => Some(Some("it is empty".to_owned())),
+            Slot::Foreign => Some(Some("it does not begin as a superblock does".to_owned())),
+        }
+    };
+    let judged =
+        (0..SLOTS).map(|slot| (slot, judge(slot).unwrap_or(Some("the file ends before".to_owned()))));
+    judged.filter_map(|(slot, problem)| Some((slot, problem?))).collect()
+}
+
 /// Chooses between the slots, of which `bytes` holds what the file has of them.
 pub(crate) fn choose(bytes: &[u8]) -> Result<Superblock, Error> {
     let mut slots = [Slot::Empty; SLOTS];

@@ -178,7 +178,7 @@ impl World {
     }
 
     pub(crate) fn verify(&self) {
-        assert_eq!(self.engine.verify(&mut |_, _| {}).unwrap().damages, Vec::<String>::new());
+        assert_eq!(self.engine.verify(&mut |_, _| {}).unwrap().damages, []);
     }
 }
 

@@ -189,7 +189,7 @@ impl World {
     /// The structure, at the end.
     pub(crate) fn verify(&self) {
         let report = self.engine.verify(&mut |_, _| {}).unwrap();
-        assert_eq!(report.damages, Vec::<String>::new());
+        assert_eq!(report.damages, []);
     }
 }
 

@@ -51,7 +51,11 @@ pub fn prove(db: &Database, acknowledged: &[Acknowledged]) -> Result<Proof, Fail
 
     let report = db.verify()?;
     if !report.damages.is_empty() {
-        return Err(format!("the database is damaged: {}", report.damages.join("; ")).into());
+        return Err(format!(
+            "the database is damaged: {}",
+            report.damages.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        )
+        .into());
     }
     Ok(Proof { batches: acknowledged.len(), stored: expected, pages: report.pages })
 }

@@ -211,7 +211,11 @@ impl Machine {
 
     fn verify(&self) -> Result<(), Failure> {
         let damages = self.db()?.verify()?.damages;
-        if damages.is_empty() { Ok(()) } else { Err(wrong(damages.join("; "))) }
+        if damages.is_empty() {
+            Ok(())
+        } else {
+            Err(wrong(damages.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))
+        }
     }
 
     /// Compares everything, and once more after opening again.

@@ -135,22 +135,26 @@ fn every_failing_operation_is_an_error_and_leaves_a_whole_checkpoint() {
 }
 
 #[test]
-fn a_failed_write_can_be_tried_again_and_a_failed_sync_cannot() {
-    let fail = |operation| Fault {
+fn a_lack_of_room_passes_and_other_failures_do_not() {
+    let failing = |operation, kind| Fault {
         operation: Some(operation),
         after: 0,
         lasting: false,
-        effect: FaultEffect::Error(io::ErrorKind::Other),
+        effect: FaultEffect::Error(kind),
     };
+    let fail = |operation| failing(operation, io::ErrorKind::StorageFull);
     let storage = CrashStorage::new();
     let store = create(&storage, PAGE_SIZE).unwrap();
     let free = store.free_bytes();
     let images = [image(1, 1, b"one"), image(2, 1, b"two")];
     storage.fail(fail(Operation::Write));
-    assert!(matches!(store.write_images(&images, Claim::Both), Err(Error::Io { .. })));
+    assert!(matches!(store.write_images(&images, Claim::Both), Err(Error::DiskFull { .. })));
     assert!(store.fresh.lock().take_unset().is_empty());
     storage.fail(fail(Operation::Write));
-    assert!(matches!(store.write_blob(PageId(1), TreeId(1), Timestamp(1), b"x"), Err(Error::Io { .. })));
+    assert!(matches!(
+        store.write_blob(PageId(1), TreeId(1), Timestamp(1), b"x"),
+        Err(Error::DiskFull { .. })
+    ));
     assert_eq!(store.free_bytes(), free);
     storage.fail(fail(Operation::Write));
     assert!(store.begin_checkpoint().unwrap().finish(&CheckpointState::default()).is_err());
@@ -164,6 +168,14 @@ fn a_failed_write_can_be_tried_again_and_a_failed_sync_cannot() {
     assert!(error.to_string().contains("open the database again"), "{error}");
     assert!(store.begin_checkpoint().is_err());
     assert_eq!(store.verify_claims(), Vec::<String>::new());
+
+    let storage = CrashStorage::new();
+    let store = create(&storage, PAGE_SIZE).unwrap();
+    storage.fail(failing(Operation::Write, io::ErrorKind::Other));
+    assert!(matches!(store.write_images(&images, Claim::Live), Err(Error::Io { .. })));
+    assert!(matches!(store.write_images(&images, Claim::Live), Err(Error::ReadOnly { .. })));
+    assert!(matches!(store.sync(), Err(Error::ReadOnly { .. })));
+    assert_eq!(store.free_bytes(), free);
 }
 
 #[test]
@@ -189,10 +201,10 @@ fn both_checkpoints_keep_their_claims_when_the_superblock_is_in_doubt() {
         for at in [first, second] {
             store.release_live(at, None);
         }
-        // What is written now must not hurt either, even if it fills the file to the last gap.
-        storage.set_capacity(Some(0));
-        while store.write_images(&[image(1, 3, b"new")], Claim::Live).is_ok() {}
-        assert_eq!(store.free_bytes(), 0);
+        assert!(matches!(
+            store.write_images(&[image(1, 3, b"new")], Claim::Live),
+            Err(Error::ReadOnly { .. })
+        ));
         let mut seen = [false; 2];
         for seed in 0..64 {
             let (store, state) = PageStore::open(&storage.crash(seed)).unwrap();

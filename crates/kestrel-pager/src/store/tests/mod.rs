@@ -7,6 +7,7 @@ mod round_trip;
 mod threads;
 
 use std::collections::BTreeMap;
+use std::io;
 
 use kestrel_io::Storage;
 
