@@ -20,6 +20,11 @@ use crate::space::Space;
 use crate::storage::{LockError, Storage, StorageFile, StorageLock};
 use crate::unsynced::{Choose, UnsyncedFile};
 
+mod piece;
+mod tamper;
+
+pub use piece::Piece;
+
 /// A storage in memory that forgets unsynced writes and names at a [`crash`](CrashStorage::crash). Clones are the same
 /// storage.
 ///
@@ -51,8 +56,10 @@ struct State {
     names: BTreeMap<String, SharedFile>,
     /// The names that are sure to be there after a crash, before `changes`.
     durable_names: BTreeMap<String, SharedFile>,
-    /// What happened to names since the last sync of the directory.
-    changes: Vec<Change>,
+    /// What happened to names since the last sync of the directory, and the numbers of the operations.
+    changes: Vec<(u64, Change)>,
+    /// The number of the next file that is created.
+    next_file: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -118,12 +125,21 @@ impl CrashStorage {
     /// same order each time, so all outcomes of a small set of unsynced pieces can be enumerated.
     #[must_use]
     pub fn crash_with(&self, mut choose: impl FnMut(usize) -> usize) -> CrashStorage {
+        self.crash_by(|piece| choose(piece.alternatives()))
+    }
+
+    /// Like [`CrashStorage::crash_with`], for choices that depend on what a piece is. `choose` is asked about the pieces of
+    /// [`for_each_piece`](CrashStorage::for_each_piece), but not about those that an earlier choice has settled: operations on
+    /// a name of which an earlier one was lost, and files whose name is gone.
+    #[must_use]
+    pub fn crash_by(&self, mut choose: impl FnMut(&Piece<'_>) -> usize) -> CrashStorage {
         let state = self.state.lock();
         let left = CrashStorage::new();
         let mut names = state.durable_names.clone();
         let mut lost: BTreeSet<&String> = BTreeSet::new();
-        for change in &state.changes {
-            if change.names().all(|name| !lost.contains(name)) && choose(2) == 1 {
+        for (number, change) in &state.changes {
+            let piece = Piece::Name { writers: &[*number] };
+            if change.names().all(|name| !lost.contains(name)) && choose(&piece) == 1 {
                 change.apply(&mut names);
             } else {
                 lost.extend(change.names());
@@ -136,9 +152,10 @@ impl CrashStorage {
         });
         let files: BTreeMap<_, _> = files.collect();
         {
-            let mut state = left.state.lock();
-            state.durable_names = files.clone();
-            state.names = files;
+            let mut left = left.state.lock();
+            left.durable_names = files.clone();
+            left.names = files;
+            left.next_file = state.next_file;
         }
         left.space.set_capacity(self.space.capacity());
         left
@@ -148,10 +165,18 @@ impl CrashStorage {
     #[must_use]
     pub fn undecided(&self) -> usize {
         let state = self.state.lock();
-        let mut files: Vec<&SharedFile> = state.durable_names.values().chain(state.names.values()).collect();
-        files.sort_by_key(|file| Arc::as_ptr(file));
-        files.dedup_by_key(|file| Arc::as_ptr(file));
-        state.changes.len() + files.iter().map(|file| file.lock().undecided()).sum::<usize>()
+        state.changes.len() + state.all_files().iter().map(|file| file.lock().undecided()).sum::<usize>()
+    }
+
+    /// Calls `each` with everything that a crash at this moment would decide about.
+    pub fn for_each_piece(&self, mut each: impl FnMut(&Piece<'_>)) {
+        let state = self.state.lock();
+        for (number, _) in &state.changes {
+            each(&Piece::Name { writers: &[*number] });
+        }
+        for file in state.all_files() {
+            file.lock().for_each_piece(&mut each);
+        }
     }
 
     /// Plans a failure. Several may be planned; the one planned last decides if two meet.
@@ -195,15 +220,20 @@ impl CrashStorage {
     }
 
     /// Runs an operation on names as the plan has it.
-    fn run<T>(&self, operation: Operation, act: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+    fn run<T>(
+        &self,
+        operation: Operation,
+        act: impl FnOnce(&mut State, u64) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut state = self.state.lock();
+        let number = state.plan.counts().total();
         match state.plan.judge(operation) {
-            Verdict::Succeed | Verdict::Fail(FaultEffect::Short) => act(&mut state),
+            Verdict::Succeed | Verdict::Fail(FaultEffect::Short) => act(&mut state, number),
             Verdict::Fail(effect) => Err(injected(effect, operation)),
             Verdict::PowerIsOff => Err(power_off()),
             Verdict::PowerGoesOff => {
                 // The change may reach the disk like any unsynced one.
-                let _ = act(&mut state);
+                let _ = act(&mut state, number);
                 Err(power_off())
             }
         }
@@ -233,9 +263,23 @@ fn injected(effect: FaultEffect, operation: Operation) -> io::Error {
 }
 
 impl State {
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, number: u64, change: Change) {
         change.apply(&mut self.names);
-        self.changes.push(change);
+        self.changes.push((number, change));
+    }
+
+    /// Those with a name, and those that may get one back; each once, in the order of their creation.
+    fn all_files(&self) -> Vec<&SharedFile> {
+        let named = self.durable_names.values().chain(self.names.values());
+        let created = self.changes.iter().filter_map(|(_, change)| match change {
+            Change::Create(_, file) => Some(file),
+            _ => None,
+        });
+        let mut files: Vec<(u64, &SharedFile)> =
+            named.chain(created).map(|file| (file.lock().id(), file)).collect();
+        files.sort_by_key(|(id, _)| *id);
+        files.dedup_by_key(|(id, _)| *id);
+        files.into_iter().map(|(_, file)| file).collect()
     }
 
     fn find(&self, name: &str) -> io::Result<&SharedFile> {
@@ -246,32 +290,33 @@ impl State {
 impl Storage for CrashStorage {
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         name::check(name)?;
-        self.run(Operation::Open, |state| state.find(name).map(|file| self.handle(file)))
+        self.run(Operation::Open, |state, _| state.find(name).map(|file| self.handle(file)))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         name::check(name)?;
-        self.run(Operation::Create, |state| {
+        self.run(Operation::Create, |state, number| {
             if state.names.contains_key(name) {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }
-            let file = Arc::new(Mutex::new(UnsyncedFile::new(self.space.clone())));
-            state.change(Change::Create(name.to_owned(), Arc::clone(&file)));
+            let file = Arc::new(Mutex::new(UnsyncedFile::new(state.next_file, self.space.clone())));
+            state.next_file += 1;
+            state.change(number, Change::Create(name.to_owned(), Arc::clone(&file)));
             Ok(self.handle(&file))
         })
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
-        self.run(Operation::List, |state| Ok(state.names.keys().cloned().collect()))
+        self.run(Operation::List, |state, _| Ok(state.names.keys().cloned().collect()))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         name::check(from)?;
         name::check(to)?;
-        self.run(Operation::Rename, |state| {
+        self.run(Operation::Rename, |state, number| {
             state.find(from)?;
             if from != to {
-                state.change(Change::Rename(from.to_owned(), to.to_owned()));
+                state.change(number, Change::Rename(from.to_owned(), to.to_owned()));
             }
             Ok(())
         })
@@ -279,9 +324,9 @@ impl Storage for CrashStorage {
 
     fn remove(&self, name: &str) -> io::Result<()> {
         name::check(name)?;
-        self.run(Operation::Remove, |state| {
+        self.run(Operation::Remove, |state, number| {
             state.find(name)?;
-            state.change(Change::Remove(name.to_owned()));
+            state.change(number, Change::Remove(name.to_owned()));
             Ok(())
         })
     }
@@ -301,7 +346,7 @@ impl Storage for CrashStorage {
 
     fn lock(&self, name: &str) -> Result<Box<dyn StorageLock>, LockError> {
         name::check(name)?;
-        self.run(Operation::Lock, |_| Ok(()))?;
+        self.run(Operation::Lock, |_, _| Ok(()))?;
         self.locks.lock(name)
     }
 
@@ -317,22 +362,26 @@ struct CrashFile {
 }
 
 impl CrashFile {
-    fn judge(&self, operation: Operation) -> Verdict {
-        self.state.lock().plan.judge(operation)
+    /// What becomes of the next operation, and its number.
+    fn judge(&self, operation: Operation) -> (Verdict, u64) {
+        let plan = &mut self.state.lock().plan;
+        let number = plan.counts().total();
+        (plan.judge(operation), number)
     }
 
     /// Runs an operation whose failure has no half-way state.
     fn run<T>(
         &self,
         operation: Operation,
-        act: impl FnOnce(&mut UnsyncedFile) -> io::Result<T>,
+        act: impl FnOnce(&mut UnsyncedFile, u64) -> io::Result<T>,
     ) -> io::Result<T> {
-        match self.judge(operation) {
-            Verdict::Succeed | Verdict::Fail(FaultEffect::Short) => act(&mut self.file.lock()),
+        let (verdict, number) = self.judge(operation);
+        match verdict {
+            Verdict::Succeed | Verdict::Fail(FaultEffect::Short) => act(&mut self.file.lock(), number),
             Verdict::Fail(effect) => Err(injected(effect, operation)),
             Verdict::PowerIsOff => Err(power_off()),
             Verdict::PowerGoesOff => {
-                let _ = act(&mut self.file.lock());
+                let _ = act(&mut self.file.lock(), number);
                 Err(power_off())
             }
         }
@@ -346,7 +395,7 @@ fn half(len: usize) -> usize {
 
 impl StorageFile for CrashFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        match self.judge(Operation::Read) {
+        match self.judge(Operation::Read).0 {
             Verdict::Succeed => Ok(self.file.lock().read(buffer, offset)),
             Verdict::Fail(FaultEffect::Short) => {
                 let half = half(buffer.len());
@@ -358,14 +407,14 @@ impl StorageFile for CrashFile {
     }
 
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<usize> {
-        let verdict = self.judge(Operation::Write);
+        let (verdict, number) = self.judge(Operation::Write);
         let written = match verdict {
             Verdict::Succeed | Verdict::PowerGoesOff => buffer,
             Verdict::Fail(FaultEffect::Short | FaultEffect::Torn) => &buffer[..half(buffer.len())],
             Verdict::Fail(effect) => return Err(injected(effect, Operation::Write)),
             Verdict::PowerIsOff => return Err(power_off()),
         };
-        self.file.lock().write(written, offset)?;
+        self.file.lock().write(written, offset, number)?;
         match verdict {
             Verdict::Fail(FaultEffect::Torn) => Err(injected(FaultEffect::Torn, Operation::Write)),
             Verdict::PowerGoesOff => Err(power_off()),
@@ -374,7 +423,7 @@ impl StorageFile for CrashFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        match self.judge(Operation::SyncData) {
+        match self.judge(Operation::SyncData).0 {
             Verdict::Succeed | Verdict::Fail(FaultEffect::Short) => {
                 self.file.lock().sync();
                 Ok(())
@@ -388,18 +437,18 @@ impl StorageFile for CrashFile {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.run(Operation::Len, |file| Ok(file.len()))
+        self.run(Operation::Len, |file, _| Ok(file.len()))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.run(Operation::SetLen, |file| {
-            file.set_len(len);
+        self.run(Operation::SetLen, |file, number| {
+            file.set_len(len, number);
             Ok(())
         })
     }
 
     fn preallocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.run(Operation::Preallocate, |file| file.preallocate(offset, len))
+        self.run(Operation::Preallocate, |file, number| file.preallocate(offset, len, number))
     }
 }
 

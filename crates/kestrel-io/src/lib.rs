@@ -37,7 +37,7 @@ mod storage;
 mod unsynced;
 
 pub use clock::{Clock, ManualClock, SystemClock, thread_time};
-pub use crash::CrashStorage;
+pub use crash::{CrashStorage, Piece};
 pub use faults::{Fault, FaultEffect, Operation, OperationCounts};
 pub use file::FileStorage;
 pub use memory::MemoryStorage;

@@ -1,9 +1,11 @@
-//! The bytes of a file in memory: chunks that exist only where something was written or claimed.
+//! The bytes of a file in memory: chunks that exist only where something was written or claimed. Copies share chunks until
+//! one of them writes, so that a copy of a whole disk costs little.
 //!
 //! Invariant: every byte at or past `len` inside a chunk is zero, so growing the file never shows old bytes.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::Arc;
 
 use crate::space::Space;
 
@@ -12,7 +14,7 @@ use crate::space::Space;
 pub(crate) struct Sparse<const CHUNK: usize> {
     space: Space,
     len: u64,
-    chunks: BTreeMap<u64, Box<[u8]>>,
+    chunks: BTreeMap<u64, Arc<[u8]>>,
 }
 
 impl<const CHUNK: usize> Sparse<CHUNK> {
@@ -43,7 +45,7 @@ impl<const CHUNK: usize> Sparse<CHUNK> {
         self.claim_chunks(offset, buffer.len() as u64)?;
         for piece in pieces::<CHUNK>(offset, buffer.len()) {
             if let Some(chunk) = self.chunks.get_mut(&piece.chunk) {
-                chunk[piece.at..piece.at + piece.len]
+                Arc::make_mut(chunk)[piece.at..piece.at + piece.len]
                     .copy_from_slice(&buffer[piece.from..piece.from + piece.len]);
             }
         }
@@ -62,7 +64,7 @@ impl<const CHUNK: usize> Sparse<CHUNK> {
             if within > 0
                 && let Some(chunk) = self.chunks.get_mut(&(len / CHUNK as u64))
             {
-                chunk[within..].fill(0);
+                Arc::make_mut(chunk)[within..].fill(0);
             }
         }
         self.len = len;
@@ -102,8 +104,9 @@ impl<const CHUNK: usize> Sparse<CHUNK> {
         let bytes = missing.checked_mul(CHUNK as u64).ok_or(io::ErrorKind::StorageFull)?;
         self.space.claim(bytes)?;
         if missing > 0 {
+            let zeros: Arc<[u8]> = vec![0; CHUNK].into();
             for index in range {
-                self.chunks.entry(index).or_insert_with(|| vec![0; CHUNK].into_boxed_slice());
+                self.chunks.entry(index).or_insert_with(|| Arc::clone(&zeros));
             }
         }
         Ok(())

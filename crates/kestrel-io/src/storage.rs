@@ -4,6 +4,9 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+/// After so many interruptions in a row a read or write is given up: whatever interrupts it does not stop.
+const INTERRUPTIONS_MAX: u32 = 1000;
+
 /// A flat directory of files: all the engine knows of the outside world.
 ///
 /// Names are plain file names without separators. Implementations are free to lose whatever was not made
@@ -69,11 +72,17 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Fills `buffer` from `offset`, retrying short and interrupted reads; `UnexpectedEof` at the end.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
+        let mut interruptions = 0;
         while done < buffer.len() {
             match self.read_at(&mut buffer[done..], offset + done as u64) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(n) => done += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(n) => {
+                    done += n;
+                    interruptions = 0;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted && interruptions < INTERRUPTIONS_MAX => {
+                    interruptions += 1;
+                }
                 Err(e) => return Err(e),
             }
         }
@@ -83,11 +92,17 @@ pub trait StorageFile: Send + Sync + fmt::Debug {
     /// Writes all of `buffer` at `offset`, retrying short and interrupted writes.
     fn write_all_at(&self, buffer: &[u8], offset: u64) -> io::Result<()> {
         let mut done = 0;
+        let mut interruptions = 0;
         while done < buffer.len() {
             match self.write_at(&buffer[done..], offset + done as u64) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => done += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Ok(n) => {
+                    done += n;
+                    interruptions = 0;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted && interruptions < INTERRUPTIONS_MAX => {
+                    interruptions += 1;
+                }
                 Err(e) => return Err(e),
             }
         }

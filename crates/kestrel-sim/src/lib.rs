@@ -9,6 +9,7 @@ use std::any::Any;
 
 pub mod deed;
 pub mod digest;
+pub mod disk;
 mod execute;
 mod generate;
 mod ground;

@@ -35,6 +35,16 @@ impl Random {
         self.word().checked_rem(bound).unwrap_or(0)
     }
 
+    /// The same for indices.
+    pub fn index(&mut self, bound: usize) -> usize {
+        self.below(bound as u64) as usize
+    }
+
+    /// True so many times out of so many.
+    pub fn chance(&mut self, share: u64, of: u64) -> bool {
+        self.below(of) < share
+    }
+
     /// A number from `low` up to, not including, `high`.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.below(high.saturating_sub(low))

@@ -177,3 +177,46 @@ fn a_failed_sync_is_not_healed_by_the_next() {
     storage.crash_with(|_| 0).open("a").unwrap().read_exact_at(&mut bytes, 0).unwrap();
     assert_eq!(bytes, [0; 512]);
 }
+
+#[test]
+fn pieces_tell_which_operation_made_them() {
+    let storage = CrashStorage::new();
+    let file = storage.create("a").unwrap();
+    file.set_len(1024).unwrap();
+    file.sync_data().unwrap();
+    storage.sync_directory().unwrap();
+    let first = storage.operations().total();
+    file.write_all_at(&[1; 1024], 0).unwrap();
+    file.write_all_at(&[2; 600], 512).unwrap();
+    storage.create("b").unwrap();
+    let mut pieces = Vec::new();
+    storage.for_each_piece(|piece| pieces.push((piece.alternatives(), piece.writers().to_vec())));
+    // The name, the length, and three sectors, the second written twice.
+    let one = vec![first];
+    let two = vec![first + 1];
+    let both = vec![first, first + 1];
+    assert_eq!(pieces, [(2, vec![first + 2]), (2, two.clone()), (2, one), (3, both), (2, two)]);
+    assert_eq!(pieces.len(), storage.undecided());
+    let keep = |kept: u64| storage.crash_by(|piece| piece.keeping(|writer| writer == kept)).contents("a");
+    assert_eq!(keep(first), [1; 1024]);
+    let newest = keep(first + 1);
+    assert_eq!((newest.len(), newest[511], newest[512]), (1112, 0, 2));
+}
+
+#[test]
+fn tampering_is_durable_and_not_noticed() {
+    let storage = CrashStorage::new();
+    let file = storage.create("a").unwrap();
+    file.write_all_at(&[1; 1024], 0).unwrap();
+    storage.sync_directory().unwrap();
+    let before = storage.operations();
+    storage.poke_len("a", 1024).unwrap();
+    storage.poke("a", &[9], 600).unwrap();
+    storage.poke_file("b", b"new").unwrap();
+    assert_eq!(storage.files(), [("a".to_owned(), 1024), ("b".to_owned(), 3)]);
+    let left = storage.crash_with(|_| 0);
+    assert_eq!((left.contents("a")[600], left.contents("b")), (9, b"new".to_vec()));
+    storage.poke_removal("a");
+    assert!(storage.poke("a", &[1], 0).is_err() && storage.contents("a").is_empty());
+    assert_eq!(storage.operations(), before);
+}
