@@ -93,6 +93,7 @@ pub fn judge_damaged(storage: Arc<dyn Storage>, setup: &Setup, history: &History
         Err(Trouble::Wrong(wrong)) => Err(wrong),
         Ok((found, damages)) => {
             let index = history.find(&found)?;
+            let damages: Vec<String> = damages.iter().map(ToString::to_string).collect();
             if damages.is_empty() { Ok(Verdict::Right(index)) } else { Err(damages.join("; ")) }
         }
     }
