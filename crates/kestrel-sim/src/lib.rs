@@ -15,12 +15,14 @@ mod generate;
 mod ground;
 mod history;
 mod judge;
+pub mod kill;
 pub mod model;
 mod random;
 pub mod step;
 mod tap;
 mod work;
 mod world;
+pub mod writers;
 
 pub use generate::{Program, Shape};
 pub use ground::Disk;
