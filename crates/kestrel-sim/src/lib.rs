@@ -20,6 +20,7 @@ pub mod model;
 mod random;
 pub mod step;
 mod tap;
+pub mod trace;
 mod work;
 mod world;
 pub mod writers;

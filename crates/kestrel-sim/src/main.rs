@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kestrel_sim::kill;
+use kestrel_sim::{kill, trace};
 
 /// Looks for ways in which a database loses or garbles what it was given. Ends with 1 if it finds one, with 2 if it could
 /// not run.
@@ -20,12 +20,14 @@ enum Command {
     /// The process that `kill` kills
     #[command(hide = true)]
     KillChild(kill::ChildArguments),
+    Trace(trace::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Kill(arguments) => kill::run(&arguments),
         Command::KillChild(arguments) => kill::run_child(&arguments),
+        Command::Trace(arguments) => trace::run(&arguments),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

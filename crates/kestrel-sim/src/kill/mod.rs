@@ -31,7 +31,7 @@ use era::Era;
 use summary::Summary;
 
 /// Rounds in one directory.
-const ROUNDS_OF_AN_ERA: u64 = 40;
+const ROUNDS_OF_AN_ERA: u64 = 25;
 
 /// Kills a writing process on the real file system, and judges what is left
 #[derive(Args, Clone, Debug)]

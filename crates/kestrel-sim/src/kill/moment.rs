@@ -30,7 +30,7 @@ impl Moment {
     /// `fresh`: there is no database yet.
     pub(crate) fn choose(random: &mut SmallRng, fresh: bool) -> Moment {
         let mut micros = |max| Duration::from_micros(random.random_range(0..max));
-        let (short, long, tiny) = (micros(9_000), micros(200_000), micros(4_000));
+        let (short, long, tiny) = (micros(9_000), micros(200_000), micros(3_000));
         match random.random_range(0..20_u32) {
             0..15 if fresh => Moment::Opening(tiny),
             0..5 => Moment::Opening(short),
