@@ -30,12 +30,37 @@ const MAY_USE: [(&str, &[&str]); 10] = [
 
 /// What only `kestrel-io` may name, and the places (by their beginnings) that may all the same.
 const EXCEPTIONS: [(&str, &[&str]); 4] = [
-    ("std::fs", &["kestrel-io/", "kestrel-cli/", "kestrel-history/src/main.rs"]),
+    (
+        "std::fs",
+        &[
+            "kestrel-io/",
+            "kestrel-cli/",
+            "kestrel-history/src/main.rs",
+            "kestrel-sim/src/kill/",
+            "kestrel-sim/src/trace/mod.rs",
+        ],
+    ),
     (
         "std::thread",
-        &["kestrel-check/", "kestrel-io/", "kestreldb/src/background", "kestrel-history/src/workload/"],
+        &[
+            "kestrel-check/",
+            "kestrel-io/",
+            "kestreldb/src/background",
+            "kestrel-history/src/workload/",
+            "kestrel-sim/src/kill/",
+            "kestrel-sim/src/trace/mod.rs",
+        ],
     ),
-    ("Instant", &["kestrel-io/", "kestrel-cli/", "kestrel-history/src/main.rs"]),
+    (
+        "Instant",
+        &[
+            "kestrel-io/",
+            "kestrel-cli/",
+            "kestrel-history/src/main.rs",
+            "kestrel-sim/src/kill/",
+            "kestrel-sim/src/trace/mod.rs",
+        ],
+    ),
     ("SystemTime", &["kestrel-io/"]),
 ];
 

@@ -11,6 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::notes::{Note, Pen};
+use crate::writers::planting::plant;
 use crate::writers::{Setting, Trees, Work, cut};
 
 /// Nobody lets it live that long: then something hangs.
@@ -31,10 +32,14 @@ pub struct ChildArguments {
     /// Which life of the database it is
     #[arg(long)]
     pub life: u64,
+    /// A bug to run with
+    #[arg(long)]
+    pub planted: Option<String>,
 }
 
 /// Opens, writes, and closes once the standard input ends.
 pub fn run(arguments: &ChildArguments) -> Result<bool, String> {
+    plant(arguments.planted.as_deref())?;
     std::thread::spawn(|| {
         std::thread::sleep(LIFE_MAX);
         eprintln!("still there after {LIFE_MAX:?}: something hangs");

@@ -29,11 +29,12 @@ pub(crate) struct Era {
     /// What children after that have written down.
     record: Record,
     expected: Vec<Expected>,
+    planted: Option<String>,
 }
 
 impl Era {
     /// Begins with an empty directory.
-    pub(crate) fn new(root: &Path, seed: u64) -> Result<Era, String> {
+    pub(crate) fn new(root: &Path, seed: u64, planted: Option<String>) -> Result<Era, String> {
         let _ = fs::remove_dir_all(root);
         fs::create_dir_all(root).map_err(|error| format!("creating {}: {error}", root.display()))?;
         let setting = Setting::new(seed);
@@ -48,6 +49,7 @@ impl Era {
             record: Record::new(found.clone()),
             found,
             expected: (0..setting.writers).map(Expected::new).collect(),
+            planted,
         })
     }
 
@@ -86,6 +88,7 @@ impl Era {
             .arg("--notes")
             .arg(notes)
             .args(["--seed", &self.seed.to_string(), "--life", &self.life.to_string()])
+            .args(self.planted.iter().flat_map(|bug| ["--planted", bug]))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(stderr)

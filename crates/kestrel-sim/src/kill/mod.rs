@@ -27,6 +27,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 pub use child::{ChildArguments, run as run_child};
 
+use crate::writers::planting::plant;
 use era::Era;
 use summary::Summary;
 
@@ -45,10 +46,14 @@ pub struct Arguments {
     /// Decides settings, transactions and moments; when threads meet is not to be repeated
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// A bug to run with; only in builds with RUSTFLAGS="--cfg kestrel_planted"
+    #[arg(long)]
+    pub planted: Option<String>,
 }
 
 /// Runs all rounds; whether nothing is wrong. What is left of a round that went wrong is kept.
 pub fn run(arguments: &Arguments) -> Result<bool, String> {
+    plant(arguments.planted.as_deref())?;
     let parent = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
     let root = parent.join(format!("kestrel-kill.{}", std::process::id()));
     let template = "{bar:24} {human_pos} of {human_len} kills, {per_sec}, {eta} left";
@@ -87,7 +92,7 @@ fn rounds(
         let rounds = left.min(ROUNDS_OF_AN_ERA);
         left -= rounds;
         seed = seed.wrapping_add(1);
-        let mut era = Era::new(root, seed)?;
+        let mut era = Era::new(root, seed, arguments.planted.clone())?;
         summary.directories += 1;
         for round in 1..=rounds {
             let outcome = era.round(summary, round == rounds);

@@ -45,11 +45,17 @@ struct File {
 /// What can be there in one way or another at a point.
 pub(crate) struct Open<'d, 't> {
     disk: &'d Disk<'t>,
-    /// Of each file that may have a name: its sectors with how many pending writes they have, and its lengths, the durable
-    /// one first.
-    files: Vec<Option<(BTreeMap<u64, usize>, Vec<usize>)>>,
+    /// Of each file that may have a name.
+    files: Vec<Option<OpenFile>>,
     /// Alternatives of each piece.
     sizes: Vec<usize>,
+}
+
+struct OpenFile {
+    /// How many pending writes each sector has.
+    sectors: BTreeMap<u64, usize>,
+    /// The durable one first.
+    lengths: Vec<usize>,
 }
 
 impl<'t> Disk<'t> {
@@ -161,7 +167,7 @@ impl<'t> Disk<'t> {
             let (sectors, lengths) = (self.sectors(file), self.lengths(file));
             sizes.extend(sectors.values().map(|writes| writes + 1));
             sizes.push(lengths.len());
-            files.push(Some((sectors, lengths)));
+            files.push(Some(OpenFile { sectors, lengths }));
         }
         Open { disk: self, files, sizes }
     }
@@ -286,7 +292,7 @@ impl Open<'_, '_> {
         }
         let mut images: Vec<Option<Vec<u8>>> = Vec::new();
         for (id, (file, open)) in disk.files.iter().zip(&self.files).enumerate() {
-            let Some((sectors, lengths)) = open else {
+            let Some(OpenFile { sectors, lengths }) = open else {
                 images.push(None);
                 continue;
             };

@@ -28,6 +28,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use kestreldb::storage::FileStorage;
 
+use crate::writers::planting::plant;
 use crate::writers::{Cut, Setting, Trees, Work, cut};
 use event::{Mark, Trace};
 use recording::Recording;
@@ -51,10 +52,14 @@ pub struct Arguments {
     /// Decides settings, transactions and samples; when threads meet is not to be repeated
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
+    /// A bug to run with; only in builds with RUSTFLAGS="--cfg kestrel_planted"
+    #[arg(long)]
+    pub planted: Option<String>,
 }
 
 /// Records and judges; whether nothing is wrong.
 pub fn run(arguments: &Arguments) -> Result<bool, String> {
+    plant(arguments.planted.as_deref())?;
     let parent = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
     let root = parent.join(format!("kestrel-trace.{}", std::process::id()));
     let template = "{bar:24} {human_pos} of {human_len} states, {per_sec}, {eta} left";

@@ -14,6 +14,7 @@
 mod expected;
 mod judge;
 mod plan;
+pub(crate) mod planting;
 mod record;
 mod setting;
 mod work;

@@ -57,7 +57,8 @@ impl Superblock {
         if self.checksum(&[root]) != self.root_checksum {
             return Err("its root has another checksum".to_owned());
         }
-        let mut needs = vec![at..at + self.root_len.next_multiple_of(SECTOR)];
+        let mut needs = Vec::new();
+        needs.push(at..at + self.root_len.next_multiple_of(SECTOR));
         let count = u32_at(root, 4).ok_or("its root is too short")? as usize;
         let references = root.get(16..16 + count * 16).ok_or("its root is too short")?;
         for (number, reference) in references.chunks_exact(16).enumerate() {
