@@ -12,6 +12,7 @@ use std::sync::Arc;
 use kestrel_io::CrashStorage;
 use kestreldb::{Database, Durability, ErrorKind, Isolation, ReadTxn};
 
+use crate::allowance::Allowance;
 use crate::execute::{Writing, read};
 use crate::input::Input;
 use crate::model::{Ends, Map, Model, Op, Outcome, State};
@@ -46,6 +47,8 @@ struct World {
 
 /// Runs one input.
 pub fn run(data: &[u8]) {
+    // What the simulated disk keeps counts as well.
+    let _allowance = Allowance::new(16 << 20, 8 << 20);
     let mut input = Input::new(data);
     let page_size = [4096, 4096, 16384][input.below(3)];
     let storage = CrashStorage::new();

@@ -1,11 +1,11 @@
 //! Files in memory, and hostile hands on them.
 
-use kestrel_io::{MemoryStorage, Storage};
+use kestrel_io::{CrashStorage, MemoryStorage, Storage};
 
 use crate::input::Input;
 
 /// The files of a storage by name.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Files(Vec<(String, Vec<u8>)>);
 
 /// Whether the checksums that the format has can be trusted to notice what was done to the files.
@@ -38,6 +38,47 @@ impl Files {
             storage.create(name).unwrap().write_all_at(bytes, 0).unwrap();
         }
         storage
+    }
+
+    /// The same, on a simulated disk that has synced them.
+    pub(crate) fn crash_storage(&self) -> CrashStorage {
+        let storage = CrashStorage::new();
+        for (name, bytes) in &self.0 {
+            let file = storage.create(name).unwrap();
+            file.write_all_at(bytes, 0).unwrap();
+            file.sync_data().unwrap();
+        }
+        storage.sync_directory().unwrap();
+        storage
+    }
+
+    /// How long all are together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.0.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    /// The id of the database whose data file is among them.
+    pub(crate) fn database(&self) -> Option<u128> {
+        let (_, bytes) = self.data().next()?;
+        Some(u128::from_le_bytes(bytes.get(16..32)?.try_into().ok()?))
+    }
+
+    /// Takes away what was never written at the end of a file.
+    pub(crate) fn trim(&mut self, name: &str) {
+        for (_, bytes) in self.0.iter_mut().filter(|(other, _)| other == name) {
+            let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+            bytes.truncate(used.next_multiple_of(4096));
+        }
+    }
+
+    /// The data file.
+    pub(crate) fn data(&self) -> impl Iterator<Item = &(String, Vec<u8>)> {
+        self.0.iter().filter(|(name, _)| name == "kestrel.data")
+    }
+
+    /// The segments of the log.
+    pub(crate) fn log(&self) -> impl Iterator<Item = &(String, Vec<u8>)> {
+        self.0.iter().filter(|(name, _)| name.starts_with("kestrel.log."))
     }
 
     /// The contents of the files, with their names.

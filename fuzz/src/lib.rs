@@ -9,7 +9,10 @@ pub mod log_replay;
 pub mod node_decode;
 pub mod open_database;
 pub mod open_directory;
+pub mod recovery;
+pub mod transactions;
 
+mod allowance;
 mod execute;
 mod files;
 mod forest;

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use kestrel_io::{MemoryStorage, Storage};
 use kestrel_wal::{LogOptions, Lsn, Record, Wal};
 
+use crate::allowance::Allowance;
 use crate::files::{Files, Noticed};
 use crate::input::Input;
 use crate::repair;
@@ -38,6 +39,7 @@ pub fn run(data: &[u8]) {
         }
     }
     let from = if input.one_in(8) { Lsn(u64::from(input.word())) } else { template.from };
+    let _allowance = Allowance::new(files.bytes(), 0);
     check(&files.storage(), from, template, noticed, &mut input);
 }
 

@@ -11,13 +11,14 @@ use std::sync::{Arc, OnceLock};
 use kestrel_io::MemoryStorage;
 use kestreldb::{Database, Error, ErrorKind};
 
+use crate::allowance::Allowance;
 use crate::files::{Files, Noticed};
 use crate::input::Input;
 use crate::model::Map;
 use crate::repair;
 
 /// All trees by name.
-type Trees = BTreeMap<String, Map>;
+pub(crate) type Trees = BTreeMap<String, Map>;
 
 /// A directory, the id of its database, and the states it had since it was created.
 struct Template {
@@ -25,6 +26,8 @@ struct Template {
     id: u128,
     states: Vec<Trees>,
 }
+
+const BUDGET: u64 = 8 << 20;
 
 /// Runs one input.
 pub fn run(data: &[u8]) {
@@ -37,14 +40,10 @@ pub fn run(data: &[u8]) {
     let mut noticed = files.vandalise(&mut input);
     if input.one_in(2) {
         noticed = Noticed::Perhaps;
-        for (name, bytes) in files.iter_mut() {
-            repair::segment(name, bytes, template.id);
-            if name == "kestrel.data" {
-                repair::data_file(bytes, template.id);
-            }
-        }
+        repair::all(&mut files, template.id);
     }
     let storage = files.storage();
+    let _allowance = Allowance::new(files.bytes(), BUDGET as usize);
     let Ok(db) = open(&storage) else { return };
     match contents(&db) {
         Ok(found) if noticed == Noticed::Surely => {
@@ -58,7 +57,7 @@ pub fn run(data: &[u8]) {
 }
 
 fn open(storage: &MemoryStorage) -> Result<Database, Error> {
-    let builder = Database::builder().background(false).memory_budget(8 << 20).log_segment_size(64 << 10);
+    let builder = Database::builder().background(false).memory_budget(BUDGET).log_segment_size(64 << 10);
     builder.open_with_storage(Arc::new(storage.clone()))
 }
 
@@ -100,7 +99,7 @@ fn entries(range: &[Result<(kestreldb::Key, kestreldb::Value), Error>]) -> Resul
     owned.collect()
 }
 
-fn contents(db: &Database) -> Result<Trees, Error> {
+pub(crate) fn contents(db: &Database) -> Result<Trees, Error> {
     let txn = db.begin_read()?;
     let mut found = Trees::new();
     for info in txn.trees()? {
@@ -140,15 +139,10 @@ fn template(commits: u64, checkpoint: u64, changes: u64) -> Template {
     }
     // The database is open still: what is copied is what a killed process leaves.
     let mut files = Files::of(&storage);
-    let mut id = [0; 16];
-    for (name, bytes) in files.iter_mut().filter(|(name, _)| *name == "kestrel.data") {
-        assert!(bytes.len() > 4096, "{name} is short");
-        id.copy_from_slice(&bytes[16..32]);
-        // The rest was never written. Without it there is less to copy for each input.
-        let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        bytes.truncate(used.next_multiple_of(4096));
-    }
+    let id = files.database().expect("a data file");
+    // The rest was never written. Without it there is less to copy for each input.
+    files.trim("kestrel.data");
     let db_open = open(&files.storage()).unwrap();
     assert_eq!(contents(&db_open).unwrap(), *states.last().unwrap());
-    Template { files, id: u128::from_le_bytes(id), states }
+    Template { files, id, states }
 }

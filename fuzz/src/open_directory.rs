@@ -13,6 +13,7 @@ use kestrel_pager::{
     CheckpointState, Claim, DirectoryEntry, ImageWrite, PageId, PageStore, StoreOptions, Timestamp, TreeId,
 };
 
+use crate::allowance::Allowance;
 use crate::files::{Files, Noticed};
 use crate::input::Input;
 use crate::repair;
@@ -46,6 +47,7 @@ pub fn run(data: &[u8]) {
         }
     }
     let storage = files.storage();
+    let _allowance = Allowance::new(files.bytes(), 0);
     let Ok((store, state)) = PageStore::open(&storage) else { return };
     let truth = template.checkpoints.get(&state.lsn).filter(|_| noticed == Noticed::Surely);
     if noticed == Noticed::Surely {
@@ -171,10 +173,7 @@ fn template(page_size: u32, checkpoints: u64, changes: u32) -> Template {
         known.insert(number, pages.clone());
     }
     let mut files = Files::of(&storage);
-    for (_, bytes) in files.iter_mut() {
-        // The rest of the file was never written. Without it there is less to copy for each input.
-        let used = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        bytes.truncate(used.next_multiple_of(4096));
-    }
+    // The rest was never written. Without it there is less to copy for each input.
+    files.trim("kestrel.data");
     Template { files, checkpoints: known }
 }

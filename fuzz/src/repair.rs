@@ -1,10 +1,22 @@
 //! Checksums made right again after the bytes under them were changed: what a forger would do, and what lets a fuzzer
 //! get behind them. Written after `docs/file-format.md`, not after the code.
 
+use crate::files::Files;
+
 const SECTOR: usize = 512;
 const SLOT: usize = 4096;
 const CHUNK: usize = 4096;
 const FOOTER: usize = 32;
+
+/// All files of a database of that id.
+pub(crate) fn all(files: &mut Files, database: u128) {
+    for (name, bytes) in files.iter_mut() {
+        segment(name, bytes, database);
+        if name == "kestrel.data" {
+            data_file(bytes, database);
+        }
+    }
+}
 
 /// A segment's header, and whatever says of itself that it is a record at its own place.
 pub(crate) fn segment(name: &str, bytes: &mut [u8], database: u128) {
