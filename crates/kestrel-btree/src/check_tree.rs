@@ -91,21 +91,24 @@ impl<P: ReadPages, V: TreeVisitor<P::Error>> Checker<'_, P, V> {
                 }
             },
         };
-        for (child, fences) in below.children {
-            self.node(child, below.level.checked_sub(1), &fences)?;
+        let Some(bytes) = below else { return Ok(()) };
+        let node = Node::new(&bytes);
+        for index in 0..=node.count() {
+            self.node(node.child(index), node.level().checked_sub(1), &fences.of_child(node, index))?;
         }
         Ok(())
     }
 
-    /// Checks one page; what is below it is to be visited after the page was let go. Damage that does not hinder the
-    /// visit of the children is reported on the way.
+    /// Checks one page. Of an inner node it returns a copy: what is below it is to be visited after the page was let go, and
+    /// the fences of all children at once could take much more room than the node. Damage that does not hinder the visit of
+    /// the children is reported on the way.
     fn one(
         &mut self,
         id: PageId,
         page: &P::Page<'_>,
         level: Option<u8>,
         fences: &Fences,
-    ) -> Result<Below, Corruption> {
+    ) -> Result<Option<Vec<u8>>, Corruption> {
         check(page.node())?;
         let node = Node::new(page.node());
         if let Some(level) = level.filter(|level| *level != node.level()) {
@@ -118,7 +121,7 @@ impl<P: ReadPages, V: TreeVisitor<P::Error>> Checker<'_, P, V> {
         self.report.depth = self.report.depth.max(u32::from(node.level()) + 1);
         if node.is_leaf() {
             self.leaf(id, page, fences)?;
-            return Ok(Below { level: 0, children: Vec::new() });
+            return Ok(None);
         }
         self.report.used_bytes += node.packed_len() as u64;
         if page.delta_count() > 0 {
@@ -127,9 +130,7 @@ impl<P: ReadPages, V: TreeVisitor<P::Error>> Checker<'_, P, V> {
         if let Err(damage) = fences.check_inner(node) {
             self.visitor.damage(damage.on(id));
         }
-        let children =
-            (0..=node.count()).map(|index| (node.child(index), fences.of_child(node, index))).collect();
-        Ok(Below { level: node.level(), children })
+        Ok(Some(node.bytes().to_vec()))
     }
 
     fn leaf(&mut self, id: PageId, page: &P::Page<'_>, fences: &Fences) -> Result<(), Corruption> {
@@ -154,9 +155,4 @@ impl<P: ReadPages, V: TreeVisitor<P::Error>> Checker<'_, P, V> {
         }
         Ok(())
     }
-}
-
-struct Below {
-    level: u8,
-    children: Vec<(PageId, Fences)>,
 }

@@ -22,6 +22,9 @@ impl TreeId {
 impl Timestamp {
     /// Later than every commit.
     pub const MAX: Timestamp = Timestamp(u64::MAX);
+    /// The last that a database on a disk may have reached: no database gets so old, and behind it is room for all further
+    /// commits. What says otherwise is damage.
+    pub const LAST_ON_DISK: Timestamp = Timestamp(1 << 62);
 
     /// The next position.
     #[must_use]

@@ -146,22 +146,22 @@ impl Pager {
             Pool::new(store.page_size() as usize, options.frames, options.delta_bytes, Arc::clone(&store))?;
         let table = PageTable::new();
         let guard = epoch::pin();
-        let mut used = vec![false; state.next_page as usize];
+        let mut ids = PageIds::default();
         let mut outside = None;
-        store.for_each_durable(|page, entry| match used.get_mut(page.0 as usize) {
+        store.for_each_durable(|page, entry| {
             // A stub of length zero would pass for a page.
-            Some(_) if entry.blob_len == Some(0) => outside = Some((page, entry)),
-            Some(used) => {
-                *used = true;
-                table.get_or_grow(page).store(Self::durable_word(page, entry, &pool, &guard));
+            if entry.blob_len == Some(0) || page.0 >= state.next_page {
+                outside = Some((page, entry));
+                return;
             }
-            None => outside = Some((page, entry)),
+            ids.push_used(page);
+            table.get_or_grow(page).store(Self::durable_word(page, entry, &pool, &guard));
         });
         if let Some((page, entry)) = outside {
             let detail = "the checkpoint holds an empty value, or a page beyond its last page id";
             return Err(Error::corrupted(Some(page), entry.location.offset(), detail));
         }
-        let free = (0..state.next_page).rev().filter(|&id| !used[id as usize]).collect();
+        ids.start();
         Ok(Pager {
             pool,
             store,
@@ -169,7 +169,7 @@ impl Pager {
             snapshots: Snapshots::new(state.timestamp),
             table: CachePadded::new(table),
             stripes: (0..STRIPES).map(|_| CachePadded::new(Mutex::new(()))).collect(),
-            ids: Mutex::new(PageIds::new(state.next_page, free)),
+            ids: Mutex::new(ids),
             retired: Mutex::default(),
             superseded: AtomicUsize::new(0),
             dirty: Mutex::default(),

@@ -7,17 +7,18 @@
 //!
 //! Recovery changes nothing that is durable: it writes only to free space, so it can crash at any depth.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 
 use kestrel_check::planted::{Bug, is_planted};
 use kestrel_io::{LockError, Storage};
-use kestrel_pager::{CheckpointState, PageStore, Pager, StoreOptions, Timestamp};
+use kestrel_pager::{CheckpointState, PageStore, Pager, StoreOptions, Timestamp, TreeId};
 use kestrel_wal::{LogOptions, Lsn, Recovery, Wal};
 
 use crate::catalogue::Catalogue;
 use crate::core::Core;
-use crate::draft::{Adoptable, Draft};
+use crate::draft::{Adoptable, Draft, check_name};
 use crate::layout::NodeLayout;
 use crate::operation::{Operation, operations};
 use crate::record::{COMMIT, FRAGMENT, RecordHeader, damaged, fragments, read_fragment};
@@ -126,21 +127,19 @@ fn replay(
             other => return Err(damaged(&format!("the log has a record of unknown kind {other}"))),
         }
         let (header, _) = RecordHeader::decode(&record.payload)?;
-        if header.timestamp <= last {
+        if header.timestamp <= last || header.timestamp > Timestamp::LAST_ON_DISK {
             return Err(damaged("commits in the log are out of order"));
         }
-        last = header.timestamp;
+        let before = std::mem::replace(&mut last, header.timestamp);
         let mut draft = Draft::new(pager, catalogue, pager.snapshots().applied());
         for_each_operation(recovery, &record.payload, |operation| {
+            check_trees(operation, catalogue, before)?;
             match operation {
-                Operation::CreateTree { tree, .. } if !is_planted(Bug::TreeIdsReused) => {
-                    catalogue.note_id(*tree);
-                }
                 Operation::DeleteRange { .. } if is_planted(Bug::RangeRemovalNotReplayed) => return Ok(()),
                 Operation::RestoreTree { .. } if is_planted(Bug::RestoredTreeNotReplayed) => return Ok(()),
                 _ => {}
             }
-            draft.apply(operation, &mut adoptable)
+            draft.apply(operation, &mut adoptable).map_err(impossible)
         })?;
         let ts = match is_planted(Bug::TimestampsReused) {
             true => pager.snapshots().applied().next(),
@@ -149,6 +148,36 @@ fn replay(
         publish(draft, ts, pager, catalogue);
     }
     Ok(())
+}
+
+/// Makes sure that an operation names a new tree as a transaction does: with an id that was never given out, and a name that may
+/// be one.
+fn check_trees(operation: &Operation<'_>, catalogue: &Catalogue, before: Timestamp) -> Result<(), Error> {
+    match *operation {
+        Operation::CreateTree { tree, name } => {
+            if tree == TreeId::CATALOGUE || catalogue.get(tree, before).is_some() {
+                return Err(damaged("the log creates a tree that exists"));
+            }
+            if !is_planted(Bug::TreeIdsReused) {
+                catalogue.note_id(tree);
+            }
+            check_name(name).map_err(impossible)
+        }
+        Operation::RenameTree { name, .. } => check_name(name).map_err(impossible),
+        _ => Ok(()),
+    }
+}
+
+/// What can go wrong with an operation of the log. It was done once, so if it cannot be done the log, or the checkpoint
+/// below it, is not what it was.
+fn impossible(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::TreeNotFound
+        | ErrorKind::KeyTooLong
+        | ErrorKind::ValueTooLong
+        | ErrorKind::InvalidArgument => damaged(&format!("the log says what cannot be done: {error}")),
+        _ => error,
+    }
 }
 
 fn publish(draft: Draft, ts: Timestamp, pager: &Pager, catalogue: &Catalogue) {
@@ -182,13 +211,25 @@ fn for_each_operation(
 }
 
 /// Claims the extents of all large values that committed records name, before anything is written.
+///
+/// Also makes sure that each fragment belongs to one commit. A log whose commits share theirs could make recovery run for as
+/// long as its length squared.
 fn reserve_blobs(recovery: &Recovery, pager: &Pager) -> Result<Adoptable, Error> {
     let mut adoptable = Adoptable::new();
+    let mut taken = HashSet::new();
     for record in recovery.records() {
         let record = record?;
         if record.kind != COMMIT {
             continue;
         }
+        let (header, _) = RecordHeader::decode(&record.payload)?;
+        // Walked here as far as the first that is known already, so all commits together walk over each fragment once.
+        fragments(header.previous, |lsn| {
+            if !taken.insert(lsn) {
+                return Err(damaged("two commits in the log share a fragment"));
+            }
+            read_fragment(recovery, lsn)
+        })?;
         for_each_operation(recovery, &record.payload, |operation| {
             if let Operation::PutBlob { location, len, .. } = *operation {
                 pager.store().reserve_blob(location, len)?;

@@ -107,6 +107,9 @@ impl Superblock {
         };
         let sound = version == FORMAT_VERSION
             && is_page_size(superblock.page_size)
+            && superblock.timestamp <= Timestamp::LAST_ON_DISK
+            // The slots are written alternately, so there is always a next number.
+            && superblock.number < u64::MAX
             && (FIRST_SECTOR..Location::SECTORS).contains(&superblock.root_sector)
             && checked.get(USED..)?.iter().all(|&b| b == 0);
         Some(if sound { Slot::Valid(superblock) } else { Slot::Damaged })
@@ -254,6 +257,20 @@ mod tests {
         assert!(matches!(choose(&bytes), Err(Error::NewerFormat { found: 2, supported: 1 })));
         let bytes = [with_version(superblock(4).encode(), 0), superblock(3).encode()].concat();
         assert_eq!(choose(&bytes).unwrap(), superblock(3));
+    }
+
+    #[test]
+    fn numbers_that_leave_no_room_for_a_next_one_are_damage() {
+        let newest =
+            |odd: &Superblock| choose(&[superblock(4).encode(), odd.encode()].concat()).unwrap().number;
+        let mut odd = superblock(5);
+        odd.timestamp = Timestamp::LAST_ON_DISK;
+        assert_eq!(newest(&odd), 5);
+        odd.timestamp = Timestamp::LAST_ON_DISK.next();
+        assert_eq!(newest(&odd), 4);
+        odd = superblock(5);
+        odd.number = u64::MAX;
+        assert_eq!(newest(&odd), 4);
     }
 
     #[test]
