@@ -11,10 +11,13 @@ use crate::storage::{LockError, Storage, StorageFile, StorageLock};
 
 /// A directory of the operating system. Files are created readable by their owner only.
 ///
-/// The path is resolved once, so a later change of the working directory does not matter.
+/// The path is resolved once, so a later change of the working directory does not matter. It belongs to the process that
+/// opened it: one that was forked from it has the same open files, and could write to them with a lock that is held twice, so
+/// all that changes anything is an error there.
 #[derive(Debug)]
 pub struct FileStorage {
     path: PathBuf,
+    owner: Owner,
     /// Open for syncing names.
     #[cfg(unix)]
     directory: File,
@@ -27,10 +30,12 @@ impl FileStorage {
         if !path.is_dir() {
             return Err(io::ErrorKind::NotADirectory.into());
         }
+        sync_entry(&path)?;
         #[cfg(unix)]
         let directory = File::open(&path)?;
         Ok(Self {
             path,
+            owner: Owner::this_process(),
             #[cfg(unix)]
             directory,
         })
@@ -69,12 +74,13 @@ impl FileStorage {
 impl Storage for FileStorage {
     fn open(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
         let file = OpenOptions::new().read(true).write(true).open(self.file(name)?)?;
-        Ok(Arc::new(SystemFile { file }))
+        Ok(Arc::new(SystemFile { file, owner: self.owner }))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn StorageFile>> {
+        self.owner.check()?;
         let file = owner_only().read(true).write(true).create_new(true).open(self.file(name)?)?;
-        Ok(Arc::new(SystemFile { file }))
+        Ok(Arc::new(SystemFile { file, owner: self.owner }))
     }
 
     fn list(&self) -> io::Result<Vec<String>> {
@@ -92,10 +98,12 @@ impl Storage for FileStorage {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.owner.check()?;
         fs::rename(self.file(from)?, self.file(to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.owner.check()?;
         fs::remove_file(self.file(name)?)
     }
 
@@ -152,6 +160,9 @@ fn create_missing(path: &Path) -> io::Result<()> {
         }
         at = parent;
     }
+    if !missing.is_empty() {
+        sync_entry(at)?;
+    }
     for path in missing.into_iter().rev() {
         match create_one(path) {
             Ok(()) => {}
@@ -164,6 +175,15 @@ fn create_missing(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes a directory's own entry durable: a process that was killed between creating it and syncing its parent left that
+/// to others. Whoever may not read the parent could not have created anything there.
+fn sync_entry(path: &Path) -> io::Result<()> {
+    match sync_path(parent_of(path)) {
+        Err(error) if error.kind() != io::ErrorKind::PermissionDenied => Err(error),
+        _ => Ok(()),
+    }
+}
+
 #[cfg(unix)]
 fn sync_path(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
@@ -174,9 +194,33 @@ fn sync_path(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// The process that may write.
+#[derive(Clone, Copy, Debug)]
+struct Owner(u32);
+
+impl Owner {
+    fn this_process() -> Owner {
+        Owner(std::process::id())
+    }
+
+    /// Whether this process is that one. Costs a system call, as the write that follows does.
+    fn check(self) -> io::Result<()> {
+        let here = std::process::id();
+        if here == self.0 {
+            return Ok(());
+        }
+        let message = format!(
+            "the database was opened by process {}, from which this process {here} was forked; open it after the fork",
+            self.0
+        );
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
+    }
+}
+
 #[derive(Debug)]
 struct SystemFile {
     file: File,
+    owner: Owner,
 }
 
 impl StorageFile for SystemFile {
@@ -187,6 +231,7 @@ impl StorageFile for SystemFile {
 
     #[cfg(unix)]
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<usize> {
+        self.owner.check()?;
         std::os::unix::fs::FileExt::write_at(&self.file, buffer, offset)
     }
 
@@ -209,10 +254,12 @@ impl StorageFile for SystemFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.owner.check()?;
         self.file.set_len(len)
     }
 
     fn preallocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.owner.check()?;
         if len == 0 || fallocate(&self.file, offset, len)? {
             return Ok(());
         }
@@ -324,8 +371,10 @@ mod tests {
     fn zeros_only_extend() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("file");
-        let file =
-            SystemFile { file: owner_only().read(true).write(true).create_new(true).open(&path).unwrap() };
+        let file = SystemFile {
+            file: owner_only().read(true).write(true).create_new(true).open(&path).unwrap(),
+            owner: Owner::this_process(),
+        };
         file.write_all_at(b"abc", 0).unwrap();
         file.extend_with_zeros(1, 200_000).unwrap();
         let bytes = fs::read(&path).unwrap();

@@ -65,7 +65,8 @@
 //!
 //! # Caveats
 //! Keys are limited to a [quarter of a page](Database::max_key_len). The lock on the directory is as good as the file system's
-//! locks: some network file systems only pretend. A process that forks must not use the database in both halves.
+//! locks: some network file systems only pretend. A process that forks must not use the database in both halves: the second one's writes are
+//! errors.
 
 mod background;
 mod backoff;

@@ -88,14 +88,20 @@ impl PageStore {
     /// on return; what else the file holds is free.
     pub fn open(storage: &dyn Storage) -> Result<(PageStore, CheckpointState), Error> {
         let file = storage.open(FILE).map_err(|e| Error::io("opening the data file", e))?;
-        // A process that was killed may have left a superblock, or the file's name, in the system's cache only: what
-        // is about to be trusted, and to let the log be recycled, has to be durable.
-        file.sync_data().map_err(|e| Error::io("syncing the data file", e))?;
-        storage.sync_directory().map_err(|e| Error::io("syncing the database's directory", e))?;
         let len = file.len().map_err(|e| Error::io("measuring the data file", e))?;
         let mut head = vec![0; len.min((SLOT * SLOTS) as u64) as usize];
         file.read_exact_at(&mut head, 0).map_err(|e| Error::io("reading the superblocks", e))?;
         let superblock = superblock::choose(&head)?;
+        // What is about to be trusted, to let the log be recycled and what older checkpoints held be overwritten, has to be
+        // durable. A process that was killed may have left the superblock, or the file's name, in the system's cache
+        // only. If its sync failed, the system may even call the cached superblock clean, and sync it no more: so it is
+        // written once more. These are the same bytes, so a crash meanwhile leaves the slot as it was or as it should be. All
+        // that it names was durable before it was written the first time.
+        let slot = &superblock.encode()[..SECTOR as usize];
+        file.write_all_at(slot, superblock.offset())
+            .map_err(|e| Error::storing("writing the superblock once more", SECTOR, e))?;
+        file.sync_data().map_err(|e| Error::io("syncing the data file", e))?;
+        storage.sync_directory().map_err(|e| Error::io("syncing the database's directory", e))?;
         let mut store = Self::new(file, superblock.page_size, superblock.database, len);
         let user = store.load(&superblock)?;
         let Superblock { lsn, timestamp, next_page, .. } = superblock;

@@ -19,7 +19,7 @@ pub(crate) enum Call {
     Rename { from: String, to: String },
     Remove { name: String },
     SyncDirectory,
-    Read { file: FileId },
+    Read { file: FileId, offset: u64 },
 }
 
 /// What happened next.

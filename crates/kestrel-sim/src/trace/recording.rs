@@ -177,7 +177,8 @@ struct RecordedFile {
 
 impl StorageFile for RecordedFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.log.run(Call::Read { file: self.id }, || self.inner.read_at(buffer, offset))
+        let call = Call::Read { file: self.id, offset };
+        self.log.run(call, || self.inner.read_at(buffer, offset))
     }
 
     fn write_at(&self, buffer: &[u8], offset: u64) -> io::Result<usize> {

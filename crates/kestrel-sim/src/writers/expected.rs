@@ -59,12 +59,12 @@ impl Expected {
             }
             Step::CreateOwn => self.own = Own::Created,
             Step::RenameOwn => self.own = Own::Renamed,
-            Step::DropOwn => {
+            Step::DropOwn(_) => {
                 self.own = Own::Missing;
                 self.entries.retain(|(place, _), _| *place != Place::Own);
             }
-            // Judged by itself.
-            Step::Link | Step::Undone(_) => {}
+            // Judged by itself, or taken back.
+            Step::Link | Step::Undone(_) | Step::CreateScratch => {}
         }
     }
 

@@ -44,7 +44,10 @@ pub(crate) enum Step {
     RemoveRange(Vec<u8>, Vec<u8>),
     CreateOwn,
     RenameOwn,
-    DropOwn,
+    /// Under its first, or its second name.
+    DropOwn(bool),
+    /// Creates a tree, and puts an entry into it.
+    CreateScratch,
     /// Adds a link to the chain.
     Link,
     /// Done and taken back.
@@ -79,7 +82,11 @@ impl Plan {
             78..90 => [vec![Step::Link], draw.many(0..4, Draw::change)].concat(),
             90..98 => {
                 let (before, after) = (draw.many(0..6, Draw::change), draw.many(0..6, Draw::change));
-                [before, vec![Step::Undone(draw.many(1..10, Draw::change))], after].concat()
+                let mut undone = draw.many(1..10, Draw::change);
+                if draw.random.random() {
+                    undone.push(Step::CreateScratch);
+                }
+                [before, vec![Step::Undone(undone)], after].concat()
             }
             // Long enough for its journal to be streamed to the log before it commits.
             _ => draw.many(200..900, |draw| draw.put(Place::Runs)),
@@ -145,9 +152,9 @@ impl Draw<'_> {
     fn own(&mut self, round: u64) -> Vec<Step> {
         let mut steps = match round % 4 {
             0 if round == 0 => return vec![],
-            0 => return vec![Step::DropOwn],
+            0 => return vec![Step::DropOwn(true)],
             1 => vec![Step::CreateOwn],
-            2 => vec![],
+            2 => vec![Step::Undone(vec![Step::DropOwn(false)])],
             _ => vec![Step::RenameOwn],
         };
         steps.append(&mut self.many(1..60, |draw| draw.put(Place::Own)));

@@ -42,7 +42,7 @@ impl Setting {
             checkpoint_bytes: pick(&[128 << 10, 512 << 10, 4 << 20]),
             plan: Plan {
                 seed,
-                large_keys: pick(&[3, 6, 10]) as u16,
+                large_keys: pick(&[1, 3, 8]) as u16,
                 large_max: pick(&[20_000, 90_000, 250_000]) as u32,
             },
         }

@@ -15,6 +15,8 @@ use super::plan::{Place, Plan, Step};
 const TRIES_MAX: u32 = 10_000;
 /// How many tickets a writer holds at most.
 const TICKETS_MAX: usize = 20;
+/// So many steps are a long transaction.
+const LONG: usize = 150;
 /// The key of the number of links.
 pub(crate) const HEAD: &[u8] = b"head";
 
@@ -107,6 +109,11 @@ impl Work<'_> {
             if let Some(ticket) = ticket.filter(|_| random.random_range(0..8_u32) > 0) {
                 tickets.push_back((number, ticket));
             }
+            // What is said to be durable is, whether anybody waits or not.
+            while let Some((number, _)) = tickets.front().filter(|(_, ticket)| ticket.is_done()) {
+                witness.promised(self.writer, *number);
+                tickets.pop_front();
+            }
             let wait = random.random_range(0..8_u32) == 0;
             while tickets.len() > TICKETS_MAX || (wait && !tickets.is_empty()) {
                 let Some((number, ticket)) = tickets.pop_front() else { break };
@@ -166,7 +173,15 @@ impl Work<'_> {
     ) -> Result<(Timestamp, Option<CommitTicket>), Error> {
         let tx = db.begin_write_with(options)?;
         let mut doing = Doing { work: self, tx: &tx, trees, number, own: None, buffer: Vec::new() };
-        doing.steps(steps)?;
+        if steps.len() > LONG && number.is_multiple_of(2) {
+            // Its journal has been streamed to the log by then, and lies before the checkpoint.
+            let (first, rest) = steps.split_at(steps.len() / 2);
+            doing.steps(first)?;
+            db.checkpoint()?;
+            doing.steps(rest)?;
+        } else {
+            doing.steps(steps)?;
+        }
         tx.put(&trees.writers, [self.writer], number.to_le_bytes())?;
         if with_ticket {
             let ticket = tx.commit_async()?;
@@ -212,7 +227,11 @@ impl Doing<'_> {
             Step::RemoveRange(low, high) => tx.remove_range(&self.trees.runs, &low[..]..&high[..]).map(drop),
             Step::CreateOwn => tx.create_tree(own(false)).map(|tree| self.own = Some(tree)),
             Step::RenameOwn => tx.rename_tree(own(false), own(true)),
-            Step::DropOwn => tx.drop_tree(own(true)),
+            Step::DropOwn(second) => tx.drop_tree(own(*second)),
+            Step::CreateScratch => {
+                let tree = tx.create_tree(format!("scratch of {}", self.work.writer))?;
+                tx.put(&tree, "key", "value")
+            }
             Step::Link => self.link(),
             Step::Undone(steps) => {
                 let savepoint = tx.savepoint()?;

@@ -235,3 +235,36 @@ fn a_killed_process_leaves_nothing_to_the_cache() {
         assert_eq!(Some(state.lsn), reached.acknowledged);
     }
 }
+
+/// The system keeps what it could not write in its cache, calls it clean, and syncs it no more.
+#[test]
+fn a_superblock_whose_sync_failed_is_durable_once_it_was_opened() {
+    for seed in 0..8 {
+        let storage = CrashStorage::new();
+        let store = create(&storage, PAGE_SIZE).unwrap();
+        let mut workload = Workload::new(store, seed);
+        workload.round(30).unwrap();
+        // Of a checkpoint's two syncs, the second is that of the superblock.
+        let effect = FaultEffect::Error(io::ErrorKind::Other);
+        let operation = Some(Operation::SyncData);
+        storage.fail(Fault { operation, after: 1, lasting: false, effect });
+        workload.round(30).unwrap_err();
+        let pages = workload.pages.clone();
+        drop(workload);
+        storage.clear_faults();
+
+        let (store, state) = PageStore::open(&storage).unwrap();
+        assert_eq!(state.lsn, 2, "it was written");
+        let mut workload = Workload::resume(store, &state, pages.clone(), seed);
+        // Over what only the checkpoint before it held.
+        let timestamp = workload.state().timestamp.0 + 1;
+        for page in 0..200 {
+            let bytes = workload.random.bytes(3000);
+            workload.store.write_images(&[image(page, timestamp, &bytes)], Claim::Live).unwrap();
+        }
+        workload.store.sync().unwrap();
+        let (store, state) = PageStore::open(&storage.crash_with(|_| 0)).unwrap();
+        assert_eq!(state.lsn, 2);
+        check(&store, &pages);
+    }
+}

@@ -14,7 +14,8 @@
 //!    sure not to have its old name.
 //! 6. A segment is let go only when a durable superblock does not need it.
 //! 7. The data file gets its name only when it is durable.
-//! 8. At opening, neither the data file nor the log behind the checkpoint is read before it was synced, and the directory with it.
+//! 8. At opening, the newest superblock is written once more; then the data file is synced, and only then read. The log behind the
+//!    checkpoint is not read before it was synced, and the directory with it.
 
 mod data_file;
 mod fields;
@@ -69,6 +70,8 @@ struct Rules<'t> {
     written: BTreeMap<FileId, u64>,
     synced: BTreeSet<FileId>,
     directory_synced: bool,
+    /// The newest superblock of before was written once more.
+    rewritten: bool,
     open: bool,
     tally: Tally,
 }
@@ -84,6 +87,7 @@ pub(crate) fn check(trace: &Trace) -> Result<Tally, String> {
         written: BTreeMap::new(),
         synced: BTreeSet::new(),
         directory_synced: false,
+        rewritten: false,
         open: false,
         tally: Tally::default(),
     };
@@ -103,7 +107,14 @@ pub(crate) fn check(trace: &Trace) -> Result<Tally, String> {
 impl Rules<'_> {
     fn happened(&mut self, event: Event) -> Result<(), String> {
         match event {
-            Event::Mark(Mark::Open) => self.open = true,
+            Event::Mark(Mark::Open) => {
+                self.open = true;
+                if !self.rewritten {
+                    return Err(
+                        "the database is open, and its superblock was not written once more".to_owned()
+                    );
+                }
+            }
             Event::End(call) => match &self.trace.calls[call] {
                 Call::SyncData { file } => {
                     self.synced.insert(*file);
@@ -150,7 +161,7 @@ impl Rules<'_> {
                 Some(base) => self.let_go(name, base),
                 None => Ok(()),
             },
-            Call::Read { file } if !self.open => self.early_read(*file),
+            Call::Read { file, offset } if !self.open => self.early_read(*file, *offset),
             _ => Ok(()),
         }
     }
@@ -178,6 +189,7 @@ impl Rules<'_> {
     fn superblock_write(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Result<(), String> {
         let durable = self.disk.durable(file);
         if durable.get(offset as usize..offset as usize + bytes.len()) == Some(bytes) {
+            self.rewritten |= Superblock::newest(durable) == Superblock::decode(bytes);
             return Ok(());
         }
         let block = Superblock::decode(bytes).ok_or("bytes that are no superblock where superblocks lie")?;
@@ -327,12 +339,13 @@ impl Rules<'_> {
     }
 
     /// A file is read while the database is being opened.
-    fn early_read(&self, file: FileId) -> Result<(), String> {
+    fn early_read(&self, file: FileId, offset: u64) -> Result<(), String> {
         let Some(name) = self.disk.name(file) else { return Ok(()) };
         // What lies before the checkpoint's LSN was durable before its superblock was.
         let from = self.superblocks.last().map_or(0, |known| known.block.lsn);
         let end = |base| base + self.disk.current(file).len() as u64;
-        let trusted = name == DATA || log_file::base(name).is_some_and(|base| end(base) > from);
+        let trusted = (name == DATA && offset >= FIRST_EXTENT)
+            || log_file::base(name).is_some_and(|base| end(base) > from);
         if !trusted || (self.synced.contains(&file) && self.directory_synced) {
             return Ok(());
         }
