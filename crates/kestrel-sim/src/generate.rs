@@ -52,12 +52,18 @@ impl Program {
             let count = random.between(shape.steps / 3, shape.steps * 5 / 3);
             let power_off = shape.power_off && random.percent(60);
             let at = random.below(count.max(1));
+            if random.percent(habits.burst_percent) {
+                steps.extend(habits.burst(&mut random));
+            }
             for number in 0..count {
                 if power_off && number == at {
                     let most = random.one_of(&[8, 60, 60, 250]);
                     steps.push(Step::PowerOff(random.below(most) as u16));
                 }
                 steps.push(habits.step(&mut random));
+                if random.percent(habits.burst_percent / 16) {
+                    steps.extend(habits.burst(&mut random));
+                }
             }
             steps.push(match random.below(8) {
                 0 => Step::Kill,
@@ -115,6 +121,11 @@ struct Habits {
     async_percent: u64,
     eventual_percent: u64,
     nested_crash_percent: u64,
+    /// Closures that are mostly about savepoints.
+    savepoint_percent: u64,
+    burst_percent: u64,
+    /// Length of the values of bursts.
+    burst_len: u64,
     mark: u32,
 }
 
@@ -159,6 +170,9 @@ impl Habits {
             async_percent: random.one_of(&[0, 10, 40, 80]),
             eventual_percent: random.one_of(&[0, 30, 60, 95]),
             nested_crash_percent: random.one_of(&[0, 30, 60]),
+            savepoint_percent: random.one_of(&[0, 20, 60]),
+            burst_percent: random.one_of(&[0, 30, 80]),
+            burst_len: random.one_of(&[8, 70, 300, 900]),
             mark: 0,
         }
     }
@@ -204,11 +218,46 @@ impl Habits {
     }
 
     fn closure(&mut self, random: &mut Random) -> Step {
-        let count = random.between(1, 6);
-        let ops = (0..count).map(|_| self.op(random, |_| true)).collect();
+        let ops = if random.percent(self.savepoint_percent) {
+            self.with_savepoints(random)
+        } else {
+            let count = random.between(1, 6);
+            (0..count).map(|_| self.op(random, |_| true)).collect()
+        };
         let ending = [Ending::Fine, Ending::Error, Ending::Panic][random.weighted(&[8, 1, 1])];
         let losses = random.one_of(&[0, 0, 0, 0, 1, 2, 9]);
         Step::Closure(ops, ending, losses, random.percent(self.async_percent))
+    }
+
+    /// Savepoints within savepoints, with changes between, some of which are to trees; then some are released or rolled back.
+    fn with_savepoints(&mut self, random: &mut Random) -> Vec<Op> {
+        let mut ops = Vec::new();
+        for _ in 0..random.between(1, 3) {
+            ops.push(Op::Savepoint);
+            for _ in 0..random.between(1, 4) {
+                ops.push(match random.below(8) {
+                    0 => Op::Create(random.below(TREES.into()) as u8),
+                    1 => Op::Drop(self.tree(random)),
+                    _ => self.op(random, |op| !op.reads() && !matches!(op, Op::Savepoint)),
+                });
+            }
+        }
+        for _ in 0..random.between(1, 3) {
+            let which = random.word() as u8;
+            ops.push(if random.percent(40) { Op::Release(which) } else { Op::Rollback(which) });
+        }
+        ops
+    }
+
+    /// Small commits whose log records are all of one size: what a crash leaves of some lies where others begin later.
+    fn burst(&mut self, random: &mut Random) -> Vec<Step> {
+        let mut steps = vec![Step::Single(Op::Tree(0))];
+        for _ in 0..random.between(2, 12) {
+            self.mark += 1;
+            let value = Val { len: self.burst_len as u32, mark: self.mark };
+            steps.push(Step::Single(Op::Put(0, Key::Short(random.below(4) as u8), value)));
+        }
+        steps
     }
 
     fn tree(&self, random: &mut Random) -> u8 {

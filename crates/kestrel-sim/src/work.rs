@@ -71,6 +71,8 @@ impl Work {
             self.weight += self.draft.state.bytes();
         }
         let outcome = self.hands.write(txn, &deed)?;
+        // Whoever is told that a tree is not there, and goes on, relies on all that the catalogue says.
+        self.touched.all |= outcome == Outcome::NoTree;
         self.compare(deed, outcome, limit)
     }
 

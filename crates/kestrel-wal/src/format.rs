@@ -202,7 +202,7 @@ impl Layout {
         let fits = if header.is_filler() {
             offset + record_size(header.len as usize) == self.segment_size
         } else {
-            let behind = if is_planted(Bug::FullSegmentRefused) { ALIGNMENT } else { 0 };
+            let behind = if is_planted(Bug::FullSegmentRefused) { SEGMENT_HEADER as u64 } else { 0 };
             header.len as usize <= self.payload_max()
                 && self.fits(offset, record_size(header.len as usize) + behind)
         };

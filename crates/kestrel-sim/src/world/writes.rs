@@ -220,8 +220,8 @@ impl<D: Disk> World<D> {
             let deed = shortened(&deed);
             return Err(format!("{deed}: expected {expected:?}, found {outcome:?}").into());
         }
-        if matches!(deed, Deed::Append(..)) && visible != newest {
-            // It looks for the last key in what is visible.
+        if matches!(deed, Deed::Append(..) | Deed::Tree(..)) && visible != newest {
+            // They look for the last key, and for the tree, in what is visible.
             db.flush()?;
             self.history.synced();
         }
@@ -275,8 +275,10 @@ impl<D: Disk> World<D> {
         let (mut tries, mut work) = (0, None);
         let body = |txn: &WriteTxn| {
             tries += 1;
-            self.body(&db, txn, ops, (tries <= losses).then_some(tries), &mut work)?;
+            let done = self.body(&db, txn, ops, (tries <= losses).then_some(tries), &mut work);
+            // What a rival published is none of this one's commits, even if the rival failed then.
             asked.published = self.published().map_err(Failure::Trouble)?;
+            done?;
             match ending {
                 Ending::Error if tries > losses => Err(Failure::OnPurpose),
                 #[expect(clippy::panic, reason = "closures of users do")]
