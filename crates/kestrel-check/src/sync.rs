@@ -24,6 +24,15 @@ pub use scheduled_locks::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, R
 #[cfg(kestrel_shuttle)]
 pub use shuttle::{hint::spin_loop, thread::yield_now};
 
+/// The standard library's mutex and condition variable, for a crowd that is woken by one call: `parking_lot`'s would wake one
+/// of them, who wakes the next.
+pub mod plain {
+    #[cfg(kestrel_shuttle)]
+    pub use shuttle::sync::{Condvar, Mutex, MutexGuard};
+    #[cfg(not(kestrel_shuttle))]
+    pub use std::sync::{Condvar, Mutex, MutexGuard};
+}
+
 /// How often whoever waits for other threads gives way to them before it sleeps.
 pub const YIELDS: usize = 1_500;
 

@@ -1,83 +1,79 @@
 //! Where threads sleep until a flight of the log has landed.
 //!
-//! Each sleeps on a lock of its own. Whoever wakes all of them wakes two, and leaves to each of these half of the others, who go
-//! on in the same way: so the disk's next flight is not held up by waking the last one's passengers, and they are awake
-//! after a time that grows with the logarithm of their number. (One condition variable for all would hand its lock from
-//! one to the next, each only awake when the one before has run.)
+//! All are woken by one call of the system, while whoever calls runs on. That is what the standard library's condition
+//! variable does; one that hands its lock from one to the next, or sleepers that wake each other, were measured to be awake later.
 //!
-//! Invariant: a thread that was taken out of the list is woken, whatever comes of the others: passing on is the first thing
-//! that it does.
+//! Invariant: who has counted itself `asleep` is woken by the next [`wake_all`](Landing::wake_all), whether it sleeps already or
+//! not: it looks at `landed`, which the call changes, under the lock that it counted itself under.
 
-use std::sync::Arc;
+use std::sync::PoisonError;
 
-use kestrel_check::sync::{Condvar, Mutex};
+use kestrel_check::sync::plain::{Condvar, Mutex, MutexGuard};
 
 /// Some threads that sleep.
 #[derive(Debug, Default)]
 pub(crate) struct Landing {
-    asleep: Mutex<Vec<Arc<Sleeper>>>,
-}
-
-/// One of them.
-#[derive(Debug, Default)]
-struct Sleeper {
-    /// Set by who wakes it: whom it has to wake in its turn.
-    woken: Mutex<Option<Vec<Arc<Sleeper>>>>,
+    room: Mutex<Room>,
     changed: Condvar,
 }
 
+#[derive(Debug, Default)]
+struct Room {
+    /// How often all were woken.
+    landed: u64,
+    asleep: usize,
+    /// How many of those asleep are to wake although nothing has landed.
+    called: usize,
+}
+
 impl Landing {
-    /// Sleeps until woken. `held`, usually a lock, is let go of once the thread is among those who will be.
-    pub(crate) fn wait<T>(&self, held: T) {
-        let sleeper = Arc::new(Sleeper::default());
-        self.asleep.lock().push(Arc::clone(&sleeper));
-        drop(held);
-        wake(sleeper.sleep());
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the one who came first, if there is one.
-    pub(crate) fn wake_one(&self) {
-        let first = {
-            let mut asleep = self.asleep.lock();
-            if asleep.is_empty() { None } else { Some(asleep.remove(0)) }
-        };
-        if let Some(first) = first {
-            first.wake(Vec::new());
+    /// Sleeps until woken. `held`, usually a lock, is let go of once the thread is among those who will be.
+    pub(crate) fn wait<T>(&self, held: T) {
+        let mut room = self.room();
+        room.asleep += 1;
+        let landed = room.landed;
+        drop(held);
+        while room.landed == landed {
+            if room.called > 0 {
+                room.called -= 1;
+                room.asleep -= 1;
+                return;
+            }
+            room = self.changed.wait(room).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Wakes one, if there is one.
+    pub(crate) fn wake_one(&self) {
+        let mut room = self.room();
+        if room.asleep > room.called {
+            room.called += 1;
+            drop(room);
+            self.changed.notify_one();
+        }
+    }
+
+    /// How many are asleep.
+    pub(crate) fn len(&self) -> usize {
+        self.room().asleep
     }
 
     /// Wakes all. Returns how many there were.
     pub(crate) fn wake_all(&self) -> usize {
-        let all = std::mem::take(&mut *self.asleep.lock());
-        let count = all.len();
-        wake(all);
+        let mut room = self.room();
+        room.landed += 1;
+        room.called = 0;
+        let count = std::mem::take(&mut room.asleep);
+        drop(room);
+        if count > 0 {
+            self.changed.notify_all();
+        }
         count
     }
-}
-
-impl Sleeper {
-    fn sleep(&self) -> Vec<Arc<Sleeper>> {
-        let mut woken = self.woken.lock();
-        loop {
-            match woken.take() {
-                Some(others) => return others,
-                None => self.changed.wait(&mut woken),
-            }
-        }
-    }
-
-    fn wake(&self, others: Vec<Arc<Sleeper>>) {
-        *self.woken.lock() = Some(others);
-        self.changed.notify_one();
-    }
-}
-
-/// Wakes two, each of whom wakes half of the others.
-fn wake(mut sleepers: Vec<Arc<Sleeper>>) {
-    let Some(first) = sleepers.pop() else { return };
-    let Some(second) = sleepers.pop() else { return first.wake(Vec::new()) };
-    first.wake(sleepers.split_off(sleepers.len() / 2));
-    second.wake(sleepers);
 }
 
 #[cfg(test)]
@@ -98,7 +94,7 @@ mod tests {
                         awake.fetch_add(1, Ordering::SeqCst);
                     });
                 }
-                while landing.asleep.lock().len() < count {
+                while landing.len() < count {
                     thread::yield_now();
                 }
                 assert_eq!(awake.load(Ordering::SeqCst), 0);
@@ -118,14 +114,14 @@ mod tests {
                     awake.fetch_add(1, Ordering::SeqCst);
                 });
             }
-            while landing.asleep.lock().len() < 3 {
+            while landing.len() < 3 {
                 thread::yield_now();
             }
             landing.wake_one();
             while awake.load(Ordering::SeqCst) < 1 {
                 thread::yield_now();
             }
-            assert_eq!((landing.asleep.lock().len(), awake.load(Ordering::SeqCst)), (2, 1));
+            assert_eq!((landing.len(), awake.load(Ordering::SeqCst)), (2, 1));
             landing.wake_all();
         });
         landing.wake_one();

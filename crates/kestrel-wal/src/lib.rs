@@ -34,6 +34,7 @@
 //! Caveat: whether the very last synced group was damaged or torn cannot be told apart, for no later record vouches for
 //! it. Both end the log there.
 
+mod boarding;
 mod buffer;
 mod cursor;
 mod error;

@@ -11,7 +11,8 @@
 //! Group commit: a thread that wants a place durable waits while there is a leader, then, if the place still is not
 //! durable, leads a *flight* itself: 1. takes the whole buffer; 2. writes it; 3. syncs the files it and earlier unsynced
 //! writes went to; 4. advances `durable` to where the log ended at step 1; 5. wakes one of those who wait for the next
-//! flight, to lead it, and then all who were on this one. A crash before step 3 is over leaves any part
+//! flight, to lead it, and then all who were on this one. Between flights whoever is to lead gives way for a moment to
+//! those who are just coming back ([`Boarding`]). A crash before step 3 is over leaves any part
 //! of the group, of which recovery keeps a prefix and of which nobody was told. After it the whole group stays.
 //!
 //! Nobody is left waiting: who waits does so at the landing of the flight that its place is on, the one in the air or the next,
@@ -32,6 +33,7 @@ use std::sync::Arc;
 use kestrel_check::sync::{Condvar, Mutex, MutexGuard, yield_now};
 use kestrel_io::{Storage, StorageFile};
 
+use crate::boarding::{Boarding, Decision, Passenger};
 use crate::buffer::{Buffer, Placement};
 use crate::cursor;
 use crate::error::Error;
@@ -41,10 +43,6 @@ use crate::lsn::Lsn;
 use crate::options::{LogOptions, START_MAX};
 use crate::recover::Record;
 use crate::segments::{Segments, remove_all, segment_name};
-
-/// If so many waited for a flight, the next leader gives way once, so that more get on. Fewer are not worth it: where others
-/// compute, giving way costs a time slice.
-const MANY: usize = 8;
 
 /// The write-ahead log. All methods may be called from any thread.
 #[derive(Debug)]
@@ -85,8 +83,7 @@ struct State {
     tail: u64,
     appended_bytes: u64,
     records: u64,
-    /// How many waited for the last flight that landed.
-    carried: usize,
+    boarding: Boarding,
 }
 
 /// Where a record was put.
@@ -222,10 +219,10 @@ impl Wal {
     /// As [`Wal::flush`]. If it is this thread that makes something durable, `landed` is called then, before anybody who waited for
     /// that is woken.
     pub fn flush_with(&self, to: Lsn, mut landed: impl FnMut()) -> Result<(), Error> {
-        let mut gave_way = false;
+        let mut passenger = Passenger::default();
         // Whoever is woken because its place is durable asks for no lock.
         while self.durable() < to {
-            let state = self.state.lock();
+            let mut state = self.state.lock();
             debug_assert!(to.0 <= state.end, "nothing lies at {to}");
             let to = to.0.min(state.end);
             if self.durable.load(Ordering::Relaxed) >= to {
@@ -234,17 +231,22 @@ impl Wal {
             if state.poisoned {
                 return Err(Error::Poisoned);
             }
-            if !state.leading && state.carried >= MANY && !gave_way {
-                // Those who were on the last flight are waking up, and will be back in a moment.
-                gave_way = true;
-                drop(state);
-                yield_now();
-                continue;
-            }
+            state.boarding.arrive(&mut passenger);
             if !state.leading {
-                return self.lead(state, Some(&mut landed));
+                match state.boarding.decide(&mut passenger) {
+                    Decision::Lead => return self.lead(state, Some(&mut landed)),
+                    Decision::GiveWay => {
+                        drop(state);
+                        yield_now();
+                        continue;
+                    }
+                    Decision::Wait => {}
+                }
             }
-            let flight = if to <= state.target { state.flight } else { state.flight + 1 };
+            passenger.sleeps();
+            // A flight without a sync may have left behind what was its target.
+            let in_the_air = state.leading && to <= state.target;
+            let flight = if in_the_air { state.flight } else { state.flight + 1 };
             self.landing(flight).wait(state);
         }
         Ok(())
@@ -275,6 +277,7 @@ impl Wal {
         let sync = landed.is_some();
         debug_assert!(!state.leading && !state.poisoned && state.in_flight.is_none());
         state.leading = true;
+        state.boarding.take_off();
         state.flight += 1;
         let flight = state.flight;
         let empty = mem::take(&mut state.idle);
@@ -309,14 +312,16 @@ impl Wal {
             state.idle = buffer;
         }
         state.leading = false;
+        if sync {
+            state.boarding.land(1 + self.landing(flight).len());
+        }
         mem::forget(reign);
         drop(state);
         if let Some(landed) = landed {
             landed();
             // The disk first: whoever is to lead next.
             self.landing(flight + 1).wake_one();
-            let carried = self.landing(flight).wake_all();
-            self.state.lock().carried = carried;
+            self.landing(flight).wake_all();
         } else {
             self.wake_all();
         }
