@@ -9,6 +9,7 @@ use crate::get::Get;
 use crate::load::Load;
 use crate::place::Place;
 use crate::put::Put;
+use crate::salvage::Salvage;
 use crate::scan::Scan;
 use crate::stat::Stat;
 use crate::trees::Trees;
@@ -22,8 +23,10 @@ Examples:
   kestrel words.kestrel scan --prefix un --reverse --limit 10
   kestrel words.kestrel scan --json | kestrel copy.kestrel load --tree words --format jsonl
   kestrel words.kestrel verify
+  kestrel words.kestrel salvage rescued.kestrel
 
-Exit codes: 0 done; 1 not done, and one line on the standard error says why; 2 `verify` found damage.
+Exit codes: 0 done; 1 not done, and one line on the standard error says why; 2 `verify` found
+damage, or `salvage` could not save all.
 `kestrel help COMMAND` says more about a command.";
 
 /// Load, read, check and inspect a Kestrel database.
@@ -49,6 +52,7 @@ enum Command {
     Trees(Trees),
     Stat(Stat),
     Verify(Verify),
+    Salvage(Salvage),
     Checkpoint(Checkpoint),
 }
 
@@ -65,6 +69,7 @@ impl Arguments {
             Command::Trees(trees) => trees.run(&place),
             Command::Stat(stat) => stat.run(&place),
             Command::Verify(verify) => verify.run(&place),
+            Command::Salvage(salvage) => salvage.run(&place),
             Command::Checkpoint(checkpoint) => checkpoint.run(&place),
         }
     }

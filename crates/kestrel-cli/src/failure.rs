@@ -13,8 +13,6 @@ pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 pub(crate) enum Failure {
     /// To be told in one line that says what to do. Exit code 1.
     Message(String),
-    /// The database is so damaged that it cannot be opened; to be told in one line. Exit code 1.
-    Unopenable(String),
     /// The user knows already. Exit code 1.
     Told,
     /// The database is damaged, which was printed. Exit code 2.
@@ -40,7 +38,7 @@ impl Failure {
     /// Prints the message; returns the exit code.
     pub(crate) fn report(self) -> ExitCode {
         match self {
-            Failure::Message(message) | Failure::Unopenable(message) => {
+            Failure::Message(message) => {
                 eprintln!("kestrel: {message}");
                 ExitCode::from(1)
             }
@@ -55,7 +53,9 @@ impl From<kestreldb::Error> for Failure {
     fn from(error: kestreldb::Error) -> Failure {
         let advice = match error.kind() {
             ErrorKind::OverBudget => "; give more memory with --memory",
-            ErrorKind::Corrupted => "; `kestrel verify` lists all damage",
+            ErrorKind::Corrupted => {
+                "; `kestrel verify` lists all damage, `kestrel salvage` saves what is left"
+            }
             _ => "",
         };
         Failure::new(format!("{error}{advice}"))

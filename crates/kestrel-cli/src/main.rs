@@ -18,6 +18,7 @@ mod load;
 mod place;
 mod put;
 mod refusal;
+mod salvage;
 mod scan;
 mod stat;
 mod table;

@@ -59,29 +59,40 @@ impl Place {
         Ok(value)
     }
 
+    /// How the arguments say that a database is to be opened.
+    pub(crate) fn builder(&self) -> Builder {
+        match self.memory {
+            Some(ByteSize(bytes)) => Builder::new().memory_budget(bytes),
+            None => Builder::new(),
+        }
+    }
+
+    /// That there is no database.
+    pub(crate) fn not_found(path: &Path) -> Failure {
+        Failure::new(format!("there is no database in {}; `load` and `put` create one", path.display()))
+    }
+
+    /// The directory, for messages.
+    pub(crate) fn path_shown(&self) -> String {
+        self.path().map(|path| path.display().to_string()).unwrap_or_default()
+    }
+
     fn open(&self, missing: Missing) -> Outcome<Database> {
         let path = self.path()?;
-        let mut builder = Builder::new();
-        if let Some(ByteSize(bytes)) = self.memory {
-            builder = builder.memory_budget(bytes);
-        }
+        let mut builder = self.builder();
         builder = match missing {
             Missing::Refuse => builder.create(false),
             Missing::Create { page_size: None } => builder,
             Missing::Create { page_size: Some(bytes) } => builder.page_size(bytes),
         };
         builder.open(path).map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Failure::new(format!(
-                "there is no database in {}; `load` and `put` create one",
-                path.display()
-            )),
-            ErrorKind::Corrupted => Failure::Unopenable(error.to_string()),
+            ErrorKind::NotFound => Place::not_found(path),
             _ => error.into(),
         })
     }
 
     /// The database's directory.
-    fn path(&self) -> Outcome<&Path> {
+    pub(crate) fn path(&self) -> Outcome<&Path> {
         match (&self.directory, &self.db) {
             (Some(path), None) | (None, Some(path)) => Ok(path),
             (None, None) => Err(Failure::new(

@@ -1,13 +1,15 @@
 //! `kestrel verify`
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use kestreldb::{Damage, Database, VerifyReport};
+use kestreldb::storage::{FileStorage, Storage};
+use kestreldb::{ErrorKind, VerifyReport};
 
 use crate::counted::counted;
 use crate::failure::{Failure, Outcome};
-use crate::place::{Missing, Place};
+use crate::place::Place;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -16,7 +18,8 @@ Examples:
 /// Reads the whole database and checks it.
 ///
 /// That is: checksums of all pages, large values and of the log that is not in the data file yet; the order
-/// and structure of every tree; the numbers of entries; that no space is used twice or lost.
+/// and structure of every tree; the numbers of entries; that no space is used twice or lost. A database that cannot be opened
+/// because of its damage is checked as far as it can be read.
 ///
 /// Prints `ok` and what was checked, exit code 0; or one line for every damage, exit code 2. Any other
 /// failure, such as a database that another process has open, is exit code 1.
@@ -26,28 +29,24 @@ pub(crate) struct Verify {}
 
 impl Verify {
     pub(crate) fn run(self, place: &Place) -> Outcome {
-        let report = match place.with_database(Missing::Refuse, check) {
-            Err(Failure::Unopenable(damage)) => {
-                let mut found = Damage::default();
-                found.detail = damage;
-                VerifyReport { damages: vec![found], ..VerifyReport::default() }
-            }
-            other => other?,
-        };
+        let path = place.path()?;
+        let opened = FileStorage::open(path);
+        let storage = opened.map_err(|_| Place::not_found(path))?;
+        let storage: Arc<dyn Storage> = Arc::new(storage);
+        let bar = ProgressBar::new(0).with_style(style());
+        let report = kestreldb::verify_files(&storage, place.builder(), |done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        });
+        bar.finish_and_clear();
+        let report = report.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Place::not_found(path),
+            _ => error.into(),
+        })?;
         let printed = print(&report).map_err(|error| Failure::output(&error));
         // That nobody reads of the damage makes it no better.
         if report.damages.is_empty() { printed } else { Err(Failure::Damaged) }
     }
-}
-
-fn check(db: &Database) -> Outcome<VerifyReport> {
-    let bar = ProgressBar::new(0).with_style(style());
-    let report = db.verify_with(|done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
-    bar.finish_and_clear();
-    Ok(report?)
 }
 
 fn style() -> ProgressStyle {

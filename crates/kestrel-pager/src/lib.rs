@@ -48,8 +48,8 @@ pub use prefetch::prefetch;
 pub use publish::Change;
 pub use snapshots::{LiveSet, Snapshot, Snapshots, Stay};
 pub use store::{
-    CheckpointState, CheckpointWriter, Claim, DirectoryEntry, ImageHeader, ImageWrite, Location, PageStore,
-    StoreOptions,
+    CheckpointState, CheckpointWriter, Claim, DirectoryEntry, FileSurvey, FoundImage, ImageHeader,
+    ImageWrite, Location, PageStore, Sighting, StoreOptions, SurveyedCheckpoint,
 };
 pub use thread_number::thread_number;
 pub use version::OwnedVersion;

@@ -51,6 +51,9 @@ impl<'a> Window<'a> {
             return Ok(None);
         };
         let covered = self.get(offset, header.covered())?;
+        if covered.len() < header.covered() {
+            return Ok(None);
+        }
         let intact = layout.is_intact(&header, covered) || is_planted(Bug::RecordChecksumIgnored);
         Ok(intact.then_some((header, covered)))
     }
@@ -178,8 +181,11 @@ pub(crate) fn search(
     let layout = &segments.layout;
     let Some((_, file)) = segments.holding(base) else { return Ok(()) };
     file.will_need(range.start, range.end.saturating_sub(range.start));
-    let mut outer = Window::new(&*file, base, layout.segment_size);
-    let mut inner = Window::new(&*file, base, layout.segment_size);
+    // Recovery refuses a file that was cut; a survey looks at what is left of it.
+    let size = file.len().map_or(layout.segment_size, |len| len.min(layout.segment_size));
+    let range = range.start..range.end.min(size);
+    let mut outer = Window::new(&*file, base, size);
+    let mut inner = Window::new(&*file, base, size);
     let mut at = range.start;
     while at + RECORD_HEADER as u64 <= range.end {
         let bytes = outer.get(at, (range.end - at).min(WINDOW as u64) as usize)?;

@@ -11,7 +11,9 @@ use kestrel_io::{Storage, StorageFile};
 
 use crate::cursor;
 use crate::error::Error;
-use crate::format::{DecodedHeader, Layout, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader};
+use crate::format::{
+    DecodedHeader, Layout, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, SegmentHeader, lsn_field,
+};
 use crate::lsn::Lsn;
 use crate::options::BASE_MAX;
 use crate::recover::Record;
@@ -32,6 +34,8 @@ pub enum Found {
         /// What is wrong where it begins, as an error that names the file.
         error: Error,
     },
+    /// The log ends here in a part of a record, of which nothing proves that it was ever durable.
+    Torn(Lsn),
 }
 
 /// A log as it lies in a storage.
@@ -163,6 +167,7 @@ impl Wal {
         walk(segments, from.0, Some(durable), &mut |found| match found {
             Found::Record(record) => visit(&record),
             Found::Hole { error, .. } => damages.push(error),
+            Found::Torn(_) => {}
         });
         damages
     }
@@ -199,7 +204,10 @@ fn walk(segments: &Segments, from: u64, durable: Option<u64>, visit: &mut dyn Fn
             Err(error) => error,
         };
         let Rest { next, proven } = search_rest(segments, at, floor, durable, size);
-        if durable.is_none() && !proven {
+        if durable.is_none() && !proven && !is_cut(segments, at) {
+            if has_begun(segments, at) {
+                visit(Found::Torn(Lsn(at)));
+            }
             return;
         }
         visit(Found::Hole { from: Lsn(at), to: next.map(Lsn), error });
@@ -208,6 +216,20 @@ fn walk(segments: &Segments, from: u64, durable: Option<u64>, visit: &mut dyn Fn
             None => return,
         }
     }
+}
+
+/// Whether the place, or what lay behind it in its segment, is behind the end of the file: then something may be missing though no
+/// record says so. A place that no segment holds was led to by a filler, which is written only once that segment exists.
+fn is_cut(segments: &Segments, at: u64) -> bool {
+    let Some((_, file)) = segments.holding(at) else { return true };
+    file.len().is_ok_and(|len| len < segments.layout.segment_size)
+}
+
+/// Whether there is the beginning of a record.
+fn has_begun(segments: &Segments, at: u64) -> bool {
+    let Some((base, file)) = segments.holding(at) else { return false };
+    let mut head = [0; RECORD_HEADER];
+    file.read_exact_at(&mut head, at - base).is_ok() && lsn_field(&head, 0) == Some(at)
 }
 
 fn holding_base(segments: &Segments, lsn: u64) -> u64 {

@@ -35,7 +35,7 @@ const MEMORY_CHECKPOINT_LOG_BYTES: u64 = 16 << 20;
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it opens a database"]
 pub struct Builder {
-    page_size: Option<u32>,
+    pub(crate) page_size: Option<u32>,
     memory_budget: Option<u64>,
     log_segment_size: Option<u64>,
     checkpoint_log_bytes: Option<u64>,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kestrel_io::Storage;
-use kestrel_txn::{Shares, Statistics, VerifyReport};
+use kestrel_txn::{SalvageOptions, SalvageReport, Shares, Statistics, VerifyReport};
 
 use crate::shared::Shared;
 use crate::{Builder, CommitTicket, Error, ReadTxn, Result, Tree, TreeInfo, WriteOptions, WriteTxn};
@@ -224,6 +224,15 @@ impl Database {
     /// As [`verify`](Database::verify); tells how many pages of how many are done.
     pub fn verify_with(&self, mut progress: impl FnMut(u64, u64)) -> Result<VerifyReport> {
         Ok(self.shared.engine.verify(&mut progress)?)
+    }
+
+    pub(crate) fn salvage_from(
+        &self,
+        source: &Arc<dyn Storage>,
+        options: SalvageOptions,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<SalvageReport> {
+        Ok(kestrel_txn::salvage(source, &self.shared.engine, options, progress)?)
     }
 
     /// Figures about the database, since it was opened.

@@ -120,6 +120,19 @@ impl Error {
     }
 }
 
+impl From<&Error> for kestrel_txn::Damage {
+    fn from(error: &Error) -> kestrel_txn::Damage {
+        match &*error.0 {
+            Inner::Engine(error) => error.into(),
+            Inner::Facade { message, .. } => {
+                let mut damage = kestrel_txn::Damage::default();
+                damage.detail.clone_from(message);
+                damage
+            }
+        }
+    }
+}
+
 impl From<kestrel_txn::Error> for Error {
     fn from(error: kestrel_txn::Error) -> Error {
         Error(Arc::new(Inner::Engine(error)))

@@ -84,6 +84,7 @@ mod leisure;
 mod options;
 mod range;
 mod read_txn;
+mod salvage;
 mod savepoint;
 mod shared;
 mod ticket;
@@ -103,6 +104,7 @@ pub use key_range::{IntoKeyRange, KeyRange};
 pub use options::WriteOptions;
 pub use range::Range;
 pub use read_txn::ReadTxn;
+pub use salvage::{salvage, salvage_with, verify_files};
 pub use savepoint::Savepoint;
 pub use ticket::CommitTicket;
 pub use tree::Tree;
@@ -110,8 +112,8 @@ pub use value::Value;
 pub use write_txn::WriteTxn;
 
 pub use kestrel_txn::{
-    Access, Conflict, ConflictPlace, Damage, Durability, Isolation, KeyBounds, Statistics, Timestamp, TreeId,
-    TreeInfo, VerifyReport,
+    Access, Conflict, ConflictPlace, Damage, Durability, Isolation, KeyBounds, SalvageOptions, SalvageReport,
+    SalvagedTree, Statistics, Timestamp, TreeId, TreeInfo, VerifyReport,
 };
 
 /// Where a database's files lie, for those who bring a place of their own.

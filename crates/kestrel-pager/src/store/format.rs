@@ -117,7 +117,7 @@ impl Footer {
         Ok(footer)
     }
 
-    fn decode(bytes: &[u8; FOOTER]) -> Option<Footer> {
+    pub(crate) fn decode(bytes: &[u8; FOOTER]) -> Option<Footer> {
         let rest = u32::from_le_bytes(field(bytes, 28)?);
         let blob_checksum = match field::<4>(bytes, 4)? {
             BLOB_MAGIC => Some(rest),

@@ -27,6 +27,7 @@ mod location;
 mod open;
 mod space;
 mod superblock;
+mod survey;
 mod verify;
 
 use kestrel_check::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,6 +46,7 @@ use space::Fresh;
 
 pub use checkpoint::CheckpointWriter;
 pub use location::Location;
+pub use survey::{FileSurvey, FoundImage, Sighting, SurveyedCheckpoint};
 
 /// So much is written before it is synced, outside of checkpoints too.
 const SYNCED_BYTES: u64 = 8 << 20;

@@ -108,7 +108,12 @@ impl PageStore {
         Ok((store, CheckpointState { lsn, timestamp, next_page, user }))
     }
 
-    fn new(file: Arc<dyn StorageFile>, page_size: u32, database: u128, file_bytes: u64) -> PageStore {
+    pub(crate) fn new(
+        file: Arc<dyn StorageFile>,
+        page_size: u32,
+        database: u128,
+        file_bytes: u64,
+    ) -> PageStore {
         // The last region of a file that was cut may be incomplete; writing there makes the file grow.
         let allocator = Allocator::new(file_bytes.div_ceil(REGION_BYTES));
         let root = Extent { sector: 0, sectors: 0 };
