@@ -9,7 +9,7 @@ use crate::link::Word;
 use crate::prune::Superseded;
 use crate::snapshots::Need;
 use crate::version::Kind;
-use crate::{Error, Fault, PageId, Pager, Timestamp};
+use crate::{Error, Fault, OwnedFrame, PageId, Pager, Timestamp};
 
 impl Pager {
     /// Merges the deltas of the newest state of a page, if it has any. Returns whether none are left; `false` if another
@@ -21,13 +21,19 @@ impl Pager {
         if self.head(page).is_none_or(|head| head.deltas == 0) {
             return Ok(true);
         }
-        let mut frame = self.take_frame(page, crate::TreeId(0))?;
+        let frame = self.take_frame(page, crate::TreeId(0))?;
+        self.consolidate_into(page, frame)
+    }
+
+    /// As [`Pager::consolidate`], with a frame. Getting that may have taken long: the page may have been freed meanwhile, and be
+    /// something else by now, a large value even.
+    fn consolidate_into(&self, page: PageId, mut frame: OwnedFrame) -> Result<bool, Error> {
         let state = match self.read(page, Timestamp::MAX) {
             Ok(state) => state,
             Err(Fault::Missing(_)) => return Ok(true),
             Err(Fault::NotResident(_)) => {
                 drop(frame);
-                self.load(page, Timestamp::MAX)?;
+                self.load_newest(page)?;
                 return Ok(false);
             }
         };
@@ -109,5 +115,29 @@ impl Pager {
             merged?;
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kestrel_io::MemoryStorage;
+
+    use crate::tests::toy;
+    use crate::{Change, Error, Timestamp, TreeId};
+
+    #[test]
+    fn a_page_that_became_a_large_value_while_a_frame_was_waited_for_is_left_alone() {
+        let pager = toy::fresh(&Arc::new(MemoryStorage::new()), toy::OPTIONS);
+        let page = pager.allocate_page().unwrap();
+        let (location, _) = pager.write_blob(page, TreeId(1), &[7; 5000]).unwrap();
+        let large = Change::Blob { page, tree: TreeId(1), location, len: 5000 };
+        pager.publish([large], Timestamp(1));
+        let frame = pager.take_frame(page, TreeId(0)).unwrap();
+        assert!(!pager.consolidate_into(page, frame).unwrap());
+        assert!(pager.consolidate(page).unwrap(), "there is nothing to merge");
+        // It is damage to whom a tree leads there.
+        assert!(matches!(pager.load(page, Timestamp(1)), Err(Error::Corrupted { .. })));
     }
 }

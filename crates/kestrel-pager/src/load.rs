@@ -28,14 +28,33 @@ impl Pager {
     /// # Errors
     /// No frame can be had, or the image cannot be read.
     pub fn load(&self, page: PageId, at: Timestamp) -> Result<(), Error> {
+        self.load_node(page, at, || {
+            // Whoever reads at a snapshot came here along a tree.
+            Err("a large value where a node belongs")
+        })
+    }
+
+    /// As [`Pager::load`], of the newest state, for somebody whom no tree led here: nobody keeps the page from being freed
+    /// meanwhile, and its id from being given to a large value. That is not loaded.
+    pub(crate) fn load_newest(&self, page: PageId) -> Result<(), Error> {
+        self.load_node(page, Timestamp::MAX, || Ok(()))
+    }
+
+    /// `large`: what it means that the page is a large value.
+    fn load_node(
+        &self,
+        page: PageId,
+        at: Timestamp,
+        large: impl Fn() -> Result<(), &'static str>,
+    ) -> Result<(), Error> {
         let mut packed = Vec::new();
         loop {
-            if !self.is_missing(page, at)? {
+            if self.find_missing(page, at, &epoch::pin(), &large)?.is_none() {
                 return Ok(());
             }
             let mut frame = self.take_frame(page, TreeId(0))?;
             let guard = epoch::pin();
-            let Some(missing) = self.find_missing(page, at, &guard)? else { return Ok(()) };
+            let Some(missing) = self.find_missing(page, at, &guard, &large)? else { return Ok(()) };
             let header = self.store.read_image(page, missing.location, &mut packed)?;
             self.loads.fetch_add(1, Ordering::Relaxed);
             self.unpack(page, missing.location, &packed, &mut frame)?;
@@ -74,16 +93,12 @@ impl Pager {
             .map_err(|detail| Error::corrupted(Some(page), location.offset(), detail))
     }
 
-    fn is_missing(&self, page: PageId, at: Timestamp) -> Result<bool, Error> {
-        let guard = epoch::pin();
-        Ok(self.find_missing(page, at, &guard)?.is_some())
-    }
-
     fn find_missing<'g>(
         &'g self,
         page: PageId,
         at: Timestamp,
         guard: &'g Guard,
+        large: &impl Fn() -> Result<(), &'static str>,
     ) -> Result<Option<Missing<'g>>, Error> {
         loop {
             let Some(link) = self.table.get(page) else { return Ok(None) };
@@ -98,8 +113,8 @@ impl Pager {
                 continue;
             };
             if stub.blob_len().is_some() {
-                let detail = "a large value where a node belongs";
-                return Err(Error::corrupted(Some(page), location.offset(), detail));
+                let wrong = |detail| Error::corrupted(Some(page), location.offset(), detail);
+                return large().map(|()| None).map_err(wrong);
             }
             return Ok(Some(Missing { location, stub: Some(stub) }));
         }

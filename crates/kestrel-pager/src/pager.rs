@@ -416,5 +416,11 @@ impl Drop for Pager {
             }
         });
         guard.flush();
+        drop(guard);
+        // It goes, and the memory and the open file with it, when the epoch has moved on twice. Nobody may come by for long to do
+        // that. If a thread of another database pins the epoch meanwhile, it does, later.
+        for _ in 0..4 {
+            epoch::pin().flush();
+        }
     }
 }

@@ -11,6 +11,7 @@ pub mod deed;
 pub mod digest;
 pub mod disk;
 mod execute;
+pub mod full;
 mod generate;
 mod ground;
 mod history;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kestrel_sim::{kill, trace};
+use kestrel_sim::{full, kill, trace};
 
 /// Looks for ways in which a database loses or garbles what it was given. Ends with 1 if it finds one, with 2 if it could
 /// not run.
@@ -21,6 +21,7 @@ enum Command {
     #[command(hide = true)]
     KillChild(kill::ChildArguments),
     Trace(trace::Arguments),
+    FullDisk(full::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Command::Kill(arguments) => kill::run(&arguments),
         Command::KillChild(arguments) => kill::run_child(&arguments),
         Command::Trace(arguments) => trace::run(&arguments),
+        Command::FullDisk(arguments) => full::run(&arguments),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

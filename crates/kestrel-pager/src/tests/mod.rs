@@ -4,4 +4,4 @@
 mod model;
 mod reads;
 mod threads;
-mod toy;
+pub(crate) mod toy;

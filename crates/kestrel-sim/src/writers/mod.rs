@@ -24,4 +24,4 @@ pub use judge::{Cut, cut, judge};
 pub use plan::Plan;
 pub use record::Record;
 pub use setting::Setting;
-pub use work::{Trees, Witness, Work};
+pub use work::{OTHER, Trees, Witness, Work};

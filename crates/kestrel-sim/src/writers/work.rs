@@ -44,6 +44,9 @@ pub struct Trees {
 /// Names of the shared trees, in the order of [`Trees`].
 pub(crate) const NAMES: [&str; 6] = ["writers", "head", "chain", "mixed", "runs", "large"];
 
+/// A tree with which others may do as they like.
+pub const OTHER: &str = "other";
+
 impl Trees {
     /// Creates those that are not there.
     pub fn create(db: &Database) -> Result<Trees, Error> {
