@@ -3,12 +3,21 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-/// A clock that never goes back. No ordering in the engine depends on it: only pacing and figures do.
+/// A clock. It should never go back, but no ordering in the engine depends on it: only pacing and figures do.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Time since some fixed moment.
     fn now(&self) -> Duration;
+
+    /// How long the calling thread has been running on a processor, where that is known.
+    fn thread_time(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Lets so much time pass for the calling thread, or just lets others run first.
+    fn pass(&self, time: Option<Duration>);
 }
 
 /// The monotonic clock of the operating system, counted from the value's creation.
@@ -34,6 +43,17 @@ impl Default for SystemClock {
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    fn thread_time(&self) -> Option<Duration> {
+        thread_time()
+    }
+
+    fn pass(&self, time: Option<Duration>) {
+        match time {
+            Some(time) => thread::sleep(time),
+            None => thread::yield_now(),
+        }
     }
 }
 
@@ -71,11 +91,21 @@ impl ManualClock {
         // The closure never declines, so the update cannot fail.
         let _ = self.nanoseconds.fetch_update(Ordering::AcqRel, Ordering::Acquire, advanced);
     }
+
+    /// Sets the time, also to one that was before: what a clock should never do, and some have done.
+    pub fn set(&self, to: Duration) {
+        let to = u64::try_from(to.as_nanos()).unwrap_or(u64::MAX);
+        self.nanoseconds.store(to, Ordering::Release);
+    }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Duration {
         Duration::from_nanos(self.nanoseconds.load(Ordering::Acquire))
+    }
+
+    fn pass(&self, time: Option<Duration>) {
+        self.advance(time.unwrap_or_default());
     }
 }
 
@@ -101,6 +131,8 @@ mod tests {
         assert_eq!(clock.now(), Duration::ZERO);
         shared.advance(Duration::from_millis(5));
         assert_eq!(clock.now(), Duration::from_millis(5));
+        clock.set(Duration::from_millis(3));
+        assert_eq!(shared.now(), Duration::from_millis(3));
         clock.advance(Duration::MAX);
         clock.advance(Duration::from_secs(1));
         assert_eq!(clock.now(), Duration::from_nanos(u64::MAX));

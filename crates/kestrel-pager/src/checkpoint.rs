@@ -13,7 +13,6 @@
 //!
 //! Durable claims are taken under the stripe lock, while the live claim's owner cannot let go.
 
-use crossbeam_epoch as epoch;
 use kestrel_check::planted::{Bug, is_planted};
 
 use crate::chain::{self, State};
@@ -112,7 +111,7 @@ impl Pager {
         attempts: usize,
         writer: &mut CheckpointWriter<'_>,
     ) -> Outcome {
-        let guard = epoch::pin();
+        let guard = self.pin();
         let link = self.link(page);
         let _stripe = self.stripe(page);
         let segment = match chain::state_at(link, at, &guard) {
@@ -182,7 +181,7 @@ impl Pager {
         at: Timestamp,
         writer: &mut CheckpointWriter<'_>,
     ) {
-        let guard = epoch::pin();
+        let guard = self.pin();
         let link = self.link(image.page);
         let _stripe = self.stripe(image.page);
         if let State::In(segment) = chain::state_at(link, at, &guard) {

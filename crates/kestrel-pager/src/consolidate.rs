@@ -1,7 +1,6 @@
 //! Consolidation: merging the deltas of a page's newest segment into a new base. Changes no logical state: the image has
 //! the timestamp of the newest delta, and the old segment stays as long as a snapshot may need it.
 
-use crossbeam_epoch as epoch;
 use kestrel_check::planted::{Bug, is_planted};
 
 use crate::chain::{self, Segment};
@@ -49,7 +48,7 @@ impl Pager {
         header.accumulated = bound;
 
         let live = self.snapshots.live_set();
-        let guard = epoch::pin();
+        let guard = self.pin();
         let link = self.link(page);
         let kept = {
             let stripe = self.stripe(page);

@@ -6,7 +6,7 @@
 
 use kestrel_check::sync::atomic::Ordering;
 
-use crossbeam_epoch::{self as epoch, Guard};
+use crossbeam_epoch::Guard;
 
 use crate::chain::{self, Segment, Stripe};
 use crate::link::Word;
@@ -65,7 +65,7 @@ impl Pager {
             }
         }
         // Frames must not wait in this thread's bag while others look for one.
-        epoch::pin().flush();
+        self.pin().flush();
         Ok(evicted)
     }
 
@@ -103,7 +103,7 @@ impl Pager {
 
     fn look(&self, frame: usize, writing: bool, live: &LiveSet) -> Look {
         let Some(page) = self.pool.owner(frame) else { return Look::Spared };
-        let guard = epoch::pin();
+        let guard = self.pin();
         let Some(link) = self.table.get(page) else { return Look::Spared };
         let stripe = self.stripe(page);
         let holds =
@@ -138,7 +138,7 @@ impl Pager {
     fn write_and_evict(&self, images: &mut [PackedImage], live: &LiveSet) -> Result<usize, Error> {
         let mut evicted = 0;
         for (image, location) in images.iter().zip(self.write_packed(images)?) {
-            let guard = epoch::pin();
+            let guard = self.pin();
             let stripe = self.stripe(image.page);
             let noted = self.note_location(image, location, &stripe, &guard);
             if let Some(segment) = noted.filter(|segment| segment.base.refs.count() == 1) {

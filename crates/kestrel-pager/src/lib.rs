@@ -13,6 +13,7 @@ mod chain;
 mod checkpoint;
 mod consolidate;
 mod dirty;
+mod epoch;
 mod error;
 mod evict;
 mod fault;
@@ -37,6 +38,7 @@ mod thread_number;
 mod version;
 
 pub use dirty::DirtyPages;
+pub use epoch::stand_apart;
 pub use error::Error;
 pub use fault::Fault;
 pub use ids::{PageId, Timestamp, TreeId};

@@ -8,7 +8,7 @@
 
 use kestrel_check::sync::atomic::Ordering;
 
-use crossbeam_epoch::{self as epoch, Guard};
+use crossbeam_epoch::Guard;
 
 use crate::chain::{self, State};
 use crate::link::Word;
@@ -49,11 +49,11 @@ impl Pager {
     ) -> Result<(), Error> {
         let mut packed = Vec::new();
         loop {
-            if self.find_missing(page, at, &epoch::pin(), &large)?.is_none() {
+            if self.find_missing(page, at, &self.pin(), &large)?.is_none() {
                 return Ok(());
             }
             let mut frame = self.take_frame(page, TreeId(0))?;
-            let guard = epoch::pin();
+            let guard = self.pin();
             let Some(missing) = self.find_missing(page, at, &guard, &large)? else { return Ok(()) };
             let header = self.store.read_image(page, missing.location, &mut packed)?;
             self.loads.fetch_add(1, Ordering::Relaxed);
@@ -74,7 +74,7 @@ impl Pager {
 
     /// Announces that a page will be read soon, if it is not in memory.
     pub fn will_need(&self, page: PageId) {
-        let guard = epoch::pin();
+        let guard = self.pin();
         if let Some(Word::OnDisk(location)) = self.table.get(page).map(|link| link.load(&guard)) {
             self.store.will_need(location);
         }

@@ -12,12 +12,13 @@
 use kestrel_check::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 
-use crossbeam_epoch as epoch;
+use crossbeam_epoch::Guard;
 use crossbeam_utils::CachePadded;
 use kestrel_check::sync::{Mutex, YIELDS, wait_a_little};
 
 use crate::chain::Stripe;
 use crate::dirty::DirtyPages;
+use crate::epoch;
 use crate::link::{Link, Word};
 use crate::page_ids::PageIds;
 use crate::page_queue::PageQueue;
@@ -39,6 +40,8 @@ pub struct PagerOptions {
     pub frames: usize,
     /// Bytes of deltas.
     pub delta_bytes: usize,
+    /// Whether one thread does all: then nobody waits for what another thread may let go of.
+    pub alone: bool,
 }
 
 /// Figures of a pager.
@@ -76,7 +79,7 @@ pub struct ChainHead {
 /// A look at the tops of chains, under one pin of the epoch: nothing that waits may happen while it lasts.
 pub struct Heads<'p> {
     pager: &'p Pager,
-    guard: epoch::Guard,
+    guard: Guard,
 }
 
 impl Heads<'_> {
@@ -107,6 +110,10 @@ impl Heads<'_> {
 /// All pages of one database.
 pub struct Pager {
     // Constant after construction.
+    /// Under whose pins pages are looked at.
+    epoch: usize,
+    /// Whether there are no other threads to wait for.
+    alone: bool,
     pub(crate) pool: Arc<Pool>,
     pub(crate) store: Arc<PageStore>,
     pub(crate) layout: Box<dyn Layout>,
@@ -145,7 +152,7 @@ impl Pager {
         let pool =
             Pool::new(store.page_size() as usize, options.frames, options.delta_bytes, Arc::clone(&store))?;
         let table = PageTable::new();
-        let guard = epoch::pin();
+        let (epoch, guard) = epoch::pin_own();
         let mut ids = PageIds::default();
         let mut outside = None;
         store.for_each_durable(|page, entry| {
@@ -163,6 +170,8 @@ impl Pager {
         }
         ids.start();
         Ok(Pager {
+            epoch,
+            alone: options.alone,
             pool,
             store,
             layout,
@@ -183,12 +192,7 @@ impl Pager {
     }
 
     /// What the table says of a page that only the disk knows. The store has taken the live claim for it.
-    fn durable_word<'g>(
-        page: PageId,
-        entry: DirectoryEntry,
-        pool: &Arc<Pool>,
-        guard: &'g epoch::Guard,
-    ) -> Word<'g> {
+    fn durable_word<'g>(page: PageId, entry: DirectoryEntry, pool: &Arc<Pool>, guard: &'g Guard) -> Word<'g> {
         match entry.blob_len {
             None => Word::OnDisk(entry.location),
             Some(len) => {
@@ -223,13 +227,23 @@ impl Pager {
         &self.store
     }
 
+    /// Pins the epoch: what the caller sees stays until it lets go of the pin. It may wait for nothing meanwhile.
+    ///
+    /// # Panics
+    /// The thread that opened the database [stands apart](crate::stand_apart), and this is another one.
+    #[inline]
+    #[must_use]
+    pub fn pin(&self) -> Guard {
+        epoch::pin(self.epoch).expect("a database of a thread that stands apart is used by that thread only")
+    }
+
     /// A page as a snapshot at `at` shows it. Takes no lock; some loads from memory for each newer version.
     ///
     /// # Errors
     /// See [`Fault`].
     #[inline]
     pub fn read(&self, page: PageId, at: Timestamp) -> Result<PinnedPage, Fault> {
-        let guard = epoch::pin();
+        let guard = self.pin();
         let link = self.table.get(page).ok_or(Fault::Missing(page))?;
         PinnedPage::find(link, page, at, guard)
     }
@@ -242,10 +256,10 @@ impl Pager {
     #[inline]
     pub fn read_under<'g>(
         &self,
-        guard: &'g epoch::Guard,
+        guard: &'g Guard,
         page: PageId,
         at: Timestamp,
-    ) -> Result<PinnedPage<&'g epoch::Guard>, Fault> {
+    ) -> Result<PinnedPage<&'g Guard>, Fault> {
         let link = self.table.get(page).ok_or(Fault::Missing(page))?;
         PinnedPage::find(link, page, at, guard)
     }
@@ -275,7 +289,7 @@ impl Pager {
     /// A look at the tops of many chains.
     #[must_use]
     pub fn heads(&self) -> Heads<'_> {
-        Heads { pager: self, guard: epoch::pin() }
+        Heads { pager: self, guard: self.pin() }
     }
 
     /// At most so many bytes does the image there have.
@@ -317,14 +331,16 @@ impl Pager {
         // do, for one that pins the epoch and does not run keeps frames from becoming free. After a failed write too:
         // what was let go before can still become free.
         const PATIENCE: usize = if cfg!(miri) { 200 } else { YIELDS + 500 };
+        // Of a thread that is alone: so often that the epoch has moved on and everything was looked at.
+        const PATIENCE_ALONE: usize = 12;
         let mut failed = None;
-        for attempt in 0..PATIENCE {
+        for attempt in 0..if self.alone { PATIENCE_ALONE } else { PATIENCE } {
             if let Some(frame) = self.pool.take_frame(page, tree) {
                 return Ok(frame);
             }
             // Under shuttle all threads are one to the epoch, and another may have pinned it.
             debug_assert!(cfg!(kestrel_shuttle) || !epoch::is_pinned(), "a frame is waited for under a pin");
-            if attempt % 64 < 2 || attempt > YIELDS {
+            if self.alone || attempt % 64 < 2 || attempt > YIELDS {
                 match self.evict((self.frames() / 32).clamp(1, 64)) {
                     Ok(_) => failed = None,
                     Err(error) => failed = Some(error),
@@ -332,8 +348,8 @@ impl Pager {
                 self.prune(256);
             }
             // What was evicted becomes free when the epoch has moved on twice.
-            epoch::pin().flush();
-            if attempt > 4 {
+            self.pin().flush();
+            if attempt > 4 && !self.alone {
                 wait_a_little(attempt);
             }
         }
@@ -404,7 +420,8 @@ impl Drop for Pager {
     /// Gives every version back. Nobody reads any more, but user-held values may outlive the pager: they keep their
     /// version, and through it the pool, alive.
     fn drop(&mut self) {
-        let guard = epoch::pin();
+        // Otherwise its memory is lost: nobody knows when those who look at it have ended.
+        let Some(guard) = epoch::pin(self.epoch) else { return };
         let limit = self.ids.lock().limit();
         self.table.for_each(limit, |_, link| {
             let all: Vec<_> =

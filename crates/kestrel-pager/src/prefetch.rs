@@ -7,8 +7,6 @@
 
 #![allow(unsafe_code)]
 
-use crossbeam_epoch as epoch;
-
 use crate::link::Word;
 use crate::{PageId, Pager};
 
@@ -50,7 +48,7 @@ impl Pager {
     #[inline]
     pub fn prefetch_version(&self, page: PageId, depth: usize) {
         let Some(link) = self.table.get(page) else { return };
-        let guard = epoch::pin();
+        let guard = self.pin();
         let mut word = link.load(&guard);
         for _ in 0..depth {
             match word {

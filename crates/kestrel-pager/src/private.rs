@@ -2,8 +2,6 @@
 
 use kestrel_check::sync::atomic::Ordering;
 
-use crossbeam_epoch as epoch;
-
 use crate::chain::{self, State};
 use crate::evict::PackedImage;
 use crate::pinned::Held;
@@ -89,7 +87,7 @@ impl Pager {
 
     /// Where a large value lies. What is returned with it keeps the extent from being reused.
     fn find_blob(&self, page: PageId, at: Timestamp) -> Option<(Location, Held)> {
-        let guard = epoch::pin();
+        let guard = self.pin();
         let State::In(segment) = chain::state_at(self.table.get(page)?, at, &guard) else { return None };
         segment.base.blob_len()?;
         Some((segment.base.location()?, Held::new(segment.base)))

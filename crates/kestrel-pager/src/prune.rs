@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use crossbeam_epoch::{self as epoch, Guard};
+use crossbeam_epoch::Guard;
 use kestrel_check::sync::atomic::Ordering;
 
 use crate::chain::{self, Segment, Stripe};
@@ -117,12 +117,12 @@ impl Pager {
         let full = entries.len() == limit;
         if entries.is_empty() {
             // What was cut off before becomes free when the epoch moves on, for which somebody has to move.
-            epoch::pin().flush();
+            self.pin().flush();
         }
         let mut freed = Vec::new();
         let mut kept = Vec::new();
         for chunk in entries.chunks(32) {
-            let guard = epoch::pin();
+            let guard = self.pin();
             for &entry in chunk {
                 if let Outcome::Wait(entry, need) = self.prune_one(entry, &live, &mut freed, &guard) {
                     kept.push((entry, need));

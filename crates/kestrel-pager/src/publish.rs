@@ -4,7 +4,7 @@
 //! timestamps skip what is new, so the order of pages does not matter; readers at the new timestamp begin only when the
 //! caller raises the counters of the registry.
 
-use crossbeam_epoch::{self as epoch, Guard};
+use crossbeam_epoch::Guard;
 use kestrel_check::planted::{Bug, is_planted};
 
 use crate::chain::{self, Segment};
@@ -69,7 +69,7 @@ impl Pager {
     /// Publishes changes, at most one a page, as those of the commit at `ts`. Under the commit gate.
     pub fn publish(&self, changes: impl IntoIterator<Item = Change>, ts: Timestamp) {
         let mut noted = Noted::default();
-        let mut guard = epoch::pin();
+        let mut guard = self.pin();
         let mut dirty = self.dirty.lock();
         for (count, change) in changes.into_iter().enumerate() {
             dirty.insert(change.page());

@@ -1,7 +1,7 @@
 //! A draft: what a transaction's operations make of a snapshot. It can be thrown away and made again from the
 //! operations, over a newer snapshot: that is what a commit does when others changed its pages, and what recovery does.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub(crate) const NAME_MAX: usize = 1024;
 
 /// Large values that lie on disk already, for operations that name them: by place, page (`None`: it gets a new one) and
 /// length.
-pub(crate) type Adoptable = HashMap<Location, (Option<PageId>, u32)>;
+pub(crate) type Adoptable = BTreeMap<Location, (Option<PageId>, u32)>;
 
 /// See the module's description.
 pub(crate) struct Draft {

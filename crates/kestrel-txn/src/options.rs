@@ -22,6 +22,15 @@ pub struct EngineOptions {
     pub checkpoint_log_bytes: u64,
     /// Whether to create the database if there is none.
     pub create: bool,
+    /// For simulations, which have to do the same again.
+    pub simulated: Option<Simulated>,
+}
+
+/// How an engine is opened that does the same each time: by one thread, which alone works with it, and without anything random.
+#[derive(Clone, Copy, Debug)]
+pub struct Simulated {
+    /// The id of a database that is created.
+    pub database: u128,
 }
 
 impl Default for EngineOptions {
@@ -32,6 +41,7 @@ impl Default for EngineOptions {
             log_segment_size: 16 << 20,
             checkpoint_log_bytes: 256 << 20,
             create: true,
+            simulated: None,
         }
     }
 }
@@ -68,6 +78,7 @@ impl EngineOptions {
         PagerOptions {
             frames: usize::try_from(frames).unwrap_or(usize::MAX),
             delta_bytes: usize::try_from(self.memory_budget / 20 * 3).unwrap_or(usize::MAX),
+            alone: self.simulated.is_some(),
         }
     }
 

@@ -256,7 +256,7 @@ impl Overlay {
     }
 
     /// Gives the large values up to another overlay: by place, page and length.
-    pub(crate) fn take_blobs(&mut self) -> HashMap<Location, (PageId, u32)> {
+    pub(crate) fn take_blobs(&mut self) -> BTreeMap<Location, (PageId, u32)> {
         let blobs = std::mem::take(&mut self.blobs);
         blobs.into_iter().map(|(page, blob)| (blob.location, (page, blob.len))).collect()
     }

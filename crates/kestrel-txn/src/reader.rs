@@ -3,7 +3,7 @@
 //! A descent pins the epoch once, for all its pages. It never waits under the pin: a page that is not in memory ends the
 //! descent and, with it, the pin; then the page is loaded, and the descent starts again.
 
-use crossbeam_epoch as epoch;
+use crossbeam_epoch::Guard;
 use kestrel_btree::{BlobRef, FoundCell, Seek, find, leaf_for};
 use kestrel_pager::{PageId, Snapshot, Snapshots, Timestamp};
 use std::ops::Deref;
@@ -36,7 +36,7 @@ impl<'c> Reader<'c> {
     }
 
     #[inline]
-    fn pages(self, guard: &'c epoch::Guard) -> PinnedPages<'c> {
+    fn pages(self, guard: &'c Guard) -> PinnedPages<'c> {
         PinnedPages { pager: &self.core.pager, at: self.at, guard }
     }
 
@@ -60,7 +60,7 @@ impl<'c> Reader<'c> {
 
     #[inline]
     fn find_resident(self, root: PageId, key: &[u8]) -> Result<Result<Option<Value>, Absent>, Error> {
-        let guard = epoch::pin();
+        let guard = self.core.pager.pin();
         let pages = PinnedPages { pager: &self.core.pager, at: self.at, guard: &guard };
         match find(&pages, root, key) {
             Ok(None) => Ok(Ok(None)),
@@ -77,7 +77,7 @@ impl<'c> Reader<'c> {
         let mut restarts = Restarts::default();
         loop {
             restarts.another()?;
-            let found = find(&self.pages(&epoch::pin()), root, key).map(|found| found.is_some());
+            let found = find(&self.pages(&self.core.pager.pin()), root, key).map(|found| found.is_some());
             match found {
                 Ok(found) => return Ok(found),
                 Err(ReadError::NotResident(page)) => self.load(page)?,
@@ -90,7 +90,7 @@ impl<'c> Reader<'c> {
         let mut restarts = Restarts::default();
         loop {
             restarts.another()?;
-            let leaf = match leaf_for(&self.pages(&epoch::pin()), root, seek) {
+            let leaf = match leaf_for(&self.pages(&self.core.pager.pin()), root, seek) {
                 Ok((_, page)) => Ok(LeafView::new(&page)?),
                 Err(ReadError::NotResident(page)) => Err(page),
                 Err(ReadError::Failed(error)) => return Err(error),
@@ -108,7 +108,7 @@ impl<'c> Reader<'c> {
     /// Announces the reads that a scan in this direction is about to make, as far as one inner node knows them.
     fn announce(self, root: PageId, seek: Seek<'_>) {
         const AHEAD: usize = 32;
-        let ahead = kestrel_btree::leaves_ahead(&self.pages(&epoch::pin()), root, seek, AHEAD);
+        let ahead = kestrel_btree::leaves_ahead(&self.pages(&self.core.pager.pin()), root, seek, AHEAD);
         for page in ahead.into_iter().flatten() {
             self.core.pager.will_need(page);
         }

@@ -88,7 +88,7 @@ fn create(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Result<(), Err
         storage.create(MARKER).map_err(|error| io_error("creating a file", &error))?;
         storage.sync_directory().map_err(|error| io_error("syncing the directory", &error))?;
     }
-    let database = new_database_id();
+    let database = options.simulated.map_or_else(new_database_id, |simulated| simulated.database);
     let log = LogOptions { segment_size: options.segment_size(options.page_size), database };
     let wal = Wal::create(Arc::clone(storage), &log, Lsn(0))?;
     let state = CheckpointState { lsn: wal.end().0, ..CheckpointState::default() };

@@ -141,14 +141,6 @@ impl Drop for Background {
     }
 }
 
-/// Lets other threads run: for a time, or just first.
-pub(crate) fn give_way(time: Option<Duration>) {
-    match time {
-        Some(time) => thread::sleep(time),
-        None => thread::yield_now(),
-    }
-}
-
 /// How others speak with a worker.
 #[derive(Default)]
 struct Signal {

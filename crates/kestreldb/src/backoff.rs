@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
-use crate::background;
 use crate::turn::{Hold, Turn};
 
 /// So many tries only give way to other threads.
@@ -57,7 +56,7 @@ impl<'a> Backoff<'a> {
                 self.longest_try = self.longest_try.max(self.turn.now().saturating_sub(began));
             }
             let wait = self.next_wait();
-            background::give_way(wait);
+            self.turn.give_way(wait);
         } else if !self.has_turn() {
             self.end_turn();
             let length = (self.longest_try * TURN_TRIES).clamp(TURN_MIN, TURN_MAX);
@@ -98,10 +97,12 @@ impl<'a> Backoff<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kestrel_io::SystemClock;
+    use std::sync::Arc;
 
     #[test]
     fn there_are_as_many_tries_as_asked_for() {
-        let turn = Turn::new();
+        let turn = Turn::new(Arc::new(SystemClock::new()));
         for retries in [0, 3, 20] {
             let mut backoff = Backoff::new(retries, &turn);
             assert!((0..retries).all(|_| backoff.again()));
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn waits_grow_up_to_a_bound_and_differ() {
-        let turn = Turn::new();
+        let turn = Turn::new(Arc::new(SystemClock::new()));
         let mut backoff = Backoff::new(1000, &turn);
         let mut waits = std::iter::from_fn(|| {
             backoff.losses += 1;
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn whoever_loses_often_gets_the_turn() {
-        let turn = Turn::new();
+        let turn = Turn::new(Arc::new(SystemClock::new()));
         let mut backoff = Backoff::new(1000, &turn);
         for _ in 1..LOSSES_MAX {
             assert!(backoff.again() && !backoff.has_turn());

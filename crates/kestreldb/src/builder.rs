@@ -4,8 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use kestrel_io::{FileStorage, MemoryStorage, Storage};
-use kestrel_txn::{Durability, Engine, EngineOptions, Isolation};
+use kestrel_io::{Clock, FileStorage, MemoryStorage, Storage, SystemClock};
+use kestrel_txn::{Durability, Engine, EngineOptions, Isolation, Simulated};
 
 use crate::background::Background;
 use crate::shared::Shared;
@@ -42,6 +42,7 @@ pub struct Builder {
     create: bool,
     background: bool,
     write: WriteOptions,
+    simulated: Option<(Arc<dyn Clock>, Simulated)>,
 }
 
 impl Builder {
@@ -55,6 +56,7 @@ impl Builder {
             create: true,
             background: true,
             write: WriteOptions::new(),
+            simulated: None,
         }
     }
 
@@ -108,6 +110,14 @@ impl Builder {
         Builder { background, ..self }
     }
 
+    /// For simulations: what time it is tells this clock, and a database that is created has this id. One thread alone works with
+    /// the database, so nothing waits for others, and without [background](Builder::background) threads everything happens the
+    /// same way each time.
+    #[doc(hidden)]
+    pub fn simulated(self, clock: Arc<dyn Clock>, database: u128) -> Builder {
+        Builder { simulated: Some((clock, Simulated { database })), ..self }
+    }
+
     /// Opens the database in the directory `path`. Unless [`create`](Builder::create) is off, the directory and missing
     /// ones above it are created, readable by their owner only.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Database> {
@@ -131,7 +141,11 @@ impl Builder {
         let options = self.engine_options()?;
         let location = storage.describe();
         let engine = Engine::open(storage, &options)?;
-        let upkeep = Arc::new(Upkeep::new(engine.clone(), options.checkpoint_log_bytes));
+        let clock: Arc<dyn Clock> = match self.simulated {
+            Some((clock, _)) => clock,
+            None => Arc::new(SystemClock::new()),
+        };
+        let upkeep = Arc::new(Upkeep::new(engine.clone(), options.checkpoint_log_bytes, Arc::clone(&clock)));
         let background =
             if self.background { Background::start(&engine, &upkeep) } else { Ok(Background::none()) };
         let background = background.map_err(|error| {
@@ -144,13 +158,14 @@ impl Builder {
             defaults: self.write,
             upkeep,
             background,
-            turn: Turn::new(),
+            turn: Turn::new(clock),
             location,
         }))
     }
 
     fn engine_options(&self) -> Result<EngineOptions> {
         let mut options = EngineOptions { create: self.create, ..EngineOptions::default() };
+        options.simulated = self.simulated.as_ref().map(|(_, simulated)| *simulated);
         if let Some(bytes) = self.page_size {
             if !bytes.is_power_of_two() || !(4096..=65536).contains(&bytes) {
                 let message =

@@ -5,9 +5,10 @@
 //! many deltas, which costs less for each. The system does not say which of the two it is. But whoever computes without
 //! waiting for anything, and in a time has run for less than that time, has been waiting for a processor.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use kestrel_io::{Clock, SystemClock, thread_time};
+use kestrel_io::Clock;
 
 /// So much work tells whether there is time for more.
 const SAMPLE: Duration = Duration::from_millis(5);
@@ -19,7 +20,7 @@ const REST: Duration = Duration::from_millis(100);
 /// Measures the work of one thread.
 #[derive(Debug)]
 pub(crate) struct Leisure {
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
     /// Since the last judgement: how long it worked, and how long it ran meanwhile.
     worked: Duration,
     ran: Duration,
@@ -27,9 +28,9 @@ pub(crate) struct Leisure {
 }
 
 impl Leisure {
-    pub(crate) fn new() -> Leisure {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Leisure {
         let (worked, ran, rests_until) = Default::default();
-        Leisure { clock: SystemClock::new(), worked, ran, rests_until }
+        Leisure { clock, worked, ran, rests_until }
     }
 
     /// Does some work if there is time for it. `None`: there is not.
@@ -38,10 +39,10 @@ impl Leisure {
         if begun < self.rests_until {
             return None;
         }
-        let ran_before = thread_time();
+        let ran_before = self.clock.thread_time();
         let done = work();
         let now = self.clock.now();
-        if let (Some(before), Some(after)) = (ran_before, thread_time()) {
+        if let (Some(before), Some(after)) = (ran_before, self.clock.thread_time()) {
             self.note(now.saturating_sub(begun), after.saturating_sub(before), now);
         }
         Some(done)
@@ -68,11 +69,12 @@ impl Leisure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kestrel_io::SystemClock;
 
     #[test]
     fn it_rests_when_the_processors_are_busy_and_not_otherwise() {
         let ms = Duration::from_millis;
-        let mut leisure = Leisure::new();
+        let mut leisure = Leisure::new(Arc::new(SystemClock::new()));
         leisure.note(ms(4), ms(1), ms(10));
         assert_eq!(leisure.rests_until, Duration::ZERO, "too little to judge by");
         leisure.note(ms(4), ms(4), ms(14));

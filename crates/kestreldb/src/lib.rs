@@ -116,6 +116,13 @@ pub use kestrel_txn::{
     SalvagedTree, Statistics, Timestamp, TreeId, TreeInfo, VerifyReport,
 };
 
+/// For simulations, which want everything to happen the same way each time.
+#[doc(hidden)]
+pub mod simulation {
+    pub use kestrel_io::{Clock, ManualClock};
+    pub use kestrel_txn::stand_apart;
+}
+
 /// Where a database's files lie, for those who bring a place of their own.
 pub mod storage {
     pub use kestrel_io::{FileStorage, LockError, MemoryStorage, Storage, StorageFile, StorageLock};

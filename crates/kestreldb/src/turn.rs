@@ -17,10 +17,11 @@
 //! of a turn, it is one of those that came between.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kestrel_io::{Clock, SystemClock};
+use kestrel_io::Clock;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 const NOBODY: u64 = 0;
@@ -35,7 +36,7 @@ pub(crate) struct Turn {
     moved: Condvar,
     /// For commits: nobody has the turn any more.
     over: Condvar,
-    clock: SystemClock,
+    clock: Arc<dyn Clock>,
 }
 
 #[derive(Debug, Default)]
@@ -64,19 +65,24 @@ pub(crate) struct Hold<'a> {
 }
 
 impl Turn {
-    pub(crate) fn new() -> Turn {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Turn {
         Turn {
             holder: AtomicU64::new(NOBODY),
             line: Mutex::default(),
             moved: Condvar::new(),
             over: Condvar::new(),
-            clock: SystemClock::new(),
+            clock,
         }
     }
 
     /// The time, by the clock that turns are measured with.
     pub(crate) fn now(&self) -> Duration {
         self.clock.now()
+    }
+
+    /// Lets time pass, or just lets others run first.
+    pub(crate) fn give_way(&self, time: Option<Duration>) {
+        self.clock.pass(time);
     }
 
     /// For commits: returns when no other thread has the turn, or it has been waited for long enough.
@@ -180,13 +186,14 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use kestrel_io::SystemClock;
 
     /// So long that a test that waits for it fails by its patience.
     const LONG: Duration = Duration::from_secs(600);
 
     #[test]
     fn others_wait_until_it_is_given_back() {
-        let turn = Turn::new();
+        let turn = Turn::new(Arc::new(SystemClock::new()));
         let (passed, passes) = mpsc::channel();
         thread::scope(|scope| {
             let hold = turn.take(LONG);
@@ -208,7 +215,7 @@ mod tests {
 
     #[test]
     fn it_goes_round_in_the_order_of_asking() {
-        let turn = Turn::new();
+        let turn = Turn::new(Arc::new(SystemClock::new()));
         let order = Mutex::new(Vec::new());
         thread::scope(|scope| {
             let first = turn.take(LONG);
@@ -232,7 +239,7 @@ mod tests {
 
     #[test]
     fn its_time_is_limited() {
-        let turn = Turn::new();
+        let turn = Turn::new(Arc::new(SystemClock::new()));
         let short = Duration::from_millis(20);
         let hold = turn.take(short);
         thread::scope(|scope| {
@@ -254,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_thread_has_it_once() {
-        let turn = Turn::new();
+        let turn = Turn::new(Arc::new(SystemClock::new()));
         let outer = turn.take(LONG);
         let inner = turn.take(LONG);
         assert!(inner.lasts());
@@ -264,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_panic_gives_it_back() {
-        let turn = Turn::new();
+        let turn = Turn::new(Arc::new(SystemClock::new()));
         let panicked = catch_unwind(AssertUnwindSafe(|| {
             let _hold = turn.take(LONG);
             panic!("on purpose");

@@ -1,5 +1,8 @@
 //! What has to be done now and then, by the keeper or by whoever does without one.
 
+use std::sync::Arc;
+
+use kestrel_io::Clock;
 use kestrel_txn::Engine;
 use parking_lot::Mutex;
 
@@ -26,9 +29,9 @@ struct Mark {
 }
 
 impl Upkeep {
-    pub(crate) fn new(engine: Engine, growth_max: u64) -> Upkeep {
+    pub(crate) fn new(engine: Engine, growth_max: u64, clock: Arc<dyn Clock>) -> Upkeep {
         let mark = Mutex::new(Mark::now(&engine));
-        Upkeep { engine, growth_max, mark, leisure: Mutex::new(Leisure::new()) }
+        Upkeep { engine, growth_max, mark, leisure: Mutex::new(Leisure::new(clock)) }
     }
 
     /// One step; whether there is more to do at once.

@@ -14,7 +14,7 @@ const _: () = assert!(TAG_BITS + LENGTH_BITS + SECTOR_BITS == 63);
 ///
 /// From the highest bit down: a 39-bit sector number, an 8-bit length in sectors (zero: a blob, whose length others
 /// know), and a 16-bit tag. As sector zero holds a superblock, no location is the word zero.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Location(u64);
 
 impl Location {

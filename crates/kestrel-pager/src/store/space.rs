@@ -2,7 +2,7 @@
 
 use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
 use super::allocator::{CAPACITY_MAX, REGION_BYTES};
 use super::format::SECTOR;
@@ -23,7 +23,7 @@ pub(crate) struct Fresh {
     /// Checksums of images and blobs, as locations hold only a part of them.
     checksums: HashMap<Location, u32>,
     /// Extents with a durable claim that the checkpoint being written has not been told of.
-    unset: HashSet<Location>,
+    unset: BTreeSet<Location>,
 }
 
 impl Fresh {
@@ -48,7 +48,7 @@ impl Fresh {
     }
 
     /// The images that were written for a checkpoint that was never told of them.
-    pub(crate) fn take_unset(&mut self) -> HashSet<Location> {
+    pub(crate) fn take_unset(&mut self) -> BTreeSet<Location> {
         let unset = std::mem::take(&mut self.unset);
         for location in &unset {
             self.checksums.remove(location);

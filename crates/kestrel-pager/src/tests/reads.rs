@@ -11,7 +11,7 @@ use crate::link::Word;
 use crate::{Change, PageId, Pager, PagerOptions, Snapshot, Timestamp};
 
 /// Enough frames for the sum of what is held to be kept about, as in a pool of usual size.
-const OPTIONS: PagerOptions = PagerOptions { frames: 600, delta_bytes: 1 << 20 };
+const OPTIONS: PagerOptions = PagerOptions { frames: 600, delta_bytes: 1 << 20, alone: false };
 
 fn with_a_page() -> (Pager, PageId) {
     let pager = toy::fresh(&Arc::new(MemoryStorage::new()), OPTIONS);

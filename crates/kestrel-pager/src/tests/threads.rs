@@ -54,7 +54,8 @@ fn write(pager: &Pager, ts: Timestamp) {
 fn readers_see_whole_commits_whatever_the_background_does() {
     let rounds = if cfg!(miri) { 20 } else { 4000 };
     let storage = Arc::new(MemoryStorage::new());
-    let options = PagerOptions { frames: if cfg!(miri) { 48 } else { 40 }, delta_bytes: 1 << 20 };
+    let options =
+        PagerOptions { frames: if cfg!(miri) { 48 } else { 40 }, delta_bytes: 1 << 20, alone: false };
     let pager = toy::fresh(&storage, options);
     for _ in 0..PAGES {
         let page = pager.allocate_page().unwrap();

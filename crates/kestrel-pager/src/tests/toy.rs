@@ -50,7 +50,7 @@ impl Layout for Toy {
     }
 }
 
-pub(crate) const OPTIONS: PagerOptions = PagerOptions { frames: 16, delta_bytes: 1 << 20 };
+pub(crate) const OPTIONS: PagerOptions = PagerOptions { frames: 16, delta_bytes: 1 << 20, alone: false };
 
 pub(crate) fn fresh(storage: &Arc<MemoryStorage>, options: PagerOptions) -> Pager {
     let state = CheckpointState::default();
