@@ -268,7 +268,7 @@ impl Pager {
     pub fn for_each_page(&self, at: Timestamp, mut visit: impl FnMut(PageId)) {
         for id in 0..self.page_limit() {
             let page = PageId(id);
-            let guard = epoch::pin();
+            let guard = self.pin();
             let exists = self
                 .table
                 .get(page)
@@ -437,7 +437,7 @@ impl Drop for Pager {
         // It goes, and the memory and the open file with it, when the epoch has moved on twice. Nobody may come by for long to do
         // that. If a thread of another database pins the epoch meanwhile, it does, later.
         for _ in 0..4 {
-            epoch::pin().flush();
+            let _ = epoch::pin(self.epoch).map(|guard| guard.flush());
         }
     }
 }

@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use kestreldb::{Durability, Isolation};
 
+use crate::faults::Faults;
 use crate::random::Random;
 use crate::step::{Ending, Key, Op, Setup, Span, Step, TREES, Val};
 
@@ -20,11 +21,13 @@ pub struct Shape {
     pub cycles: u64,
     /// Whether the power may go off at any call to the disk.
     pub power_off: bool,
+    /// Whether the disk has other faults.
+    pub faults: bool,
 }
 
 impl Default for Shape {
     fn default() -> Shape {
-        Shape { steps: 70, cycles: 3, power_off: true }
+        Shape { steps: 70, cycles: 3, power_off: true, faults: true }
     }
 }
 
@@ -47,15 +50,20 @@ impl Program {
         let setup = setup(&mut random);
         let mut habits = Habits::draw(&mut random, &setup);
         let mut steps = Vec::new();
+        // Faults have draws of their own, so that a seed does the same with and without them.
+        let mut faults = Faults::new(Random::of(seed, 3), shape.faults);
         let cycles = shape.cycles + random.below(2);
-        for _ in 0..cycles {
+        for cycle in 0..cycles {
             let count = random.between(shape.steps / 3, shape.steps * 5 / 3);
             let power_off = shape.power_off && random.percent(60);
             let at = random.below(count.max(1));
             if random.percent(habits.burst_percent) {
                 steps.extend(habits.burst(&mut random));
             }
+            steps.extend(faults.at_the_beginning(cycle == 0));
+            let mut coming = faults.of_a_cycle(count);
             for number in 0..count {
+                coming.extract_if(.., |(when, _)| *when <= number).for_each(|(_, step)| steps.push(step));
                 if power_off && number == at {
                     let most = random.one_of(&[8, 60, 60, 250]);
                     steps.push(Step::PowerOff(random.below(most) as u16));
@@ -65,10 +73,25 @@ impl Program {
                     steps.extend(habits.burst(&mut random));
                 }
             }
+            steps.extend(coming.into_iter().map(|(_, step)| step));
             steps.push(match random.below(8) {
                 0 => Step::Kill,
                 _ => Step::Crash(random.word(), habits.crashes_while_opening(&mut random)),
             });
+        }
+        if faults.ruins() {
+            let count = random.between(shape.steps / 2, shape.steps);
+            let mut coming = faults.of_the_end(count);
+            for number in 0..count {
+                coming.extract_if(.., |(when, _)| *when <= number).for_each(|(_, step)| steps.push(step));
+                steps.push(habits.step(&mut random));
+            }
+            steps.push(match random.below(3) {
+                0 => Step::Kill,
+                1 => Step::Reopen(false),
+                _ => Step::Crash(random.word(), 0),
+            });
+            steps.extend((0..20).map(|_| habits.step(&mut random)));
         }
         Program { seed, setup, steps }
     }
@@ -96,7 +119,7 @@ fn setup(random: &mut Random) -> Setup {
     Setup {
         page_size,
         memory_budget,
-        log_segment_size: random.one_of(&[64 << 10, 64 << 10, 128 << 10, 1 << 20]),
+        log_segment_size: random.one_of(&[64 << 10, 64 << 10, 64 << 10, 128 << 10, 256 << 10]),
         checkpoint_log_bytes: random.one_of(&[16 << 10, 64 << 10, 256 << 10, 4 << 20]),
         durability: random.one_of(&[Durability::Immediate, Durability::Eventual]),
         isolation: random.one_of(&[Isolation::Serializable, Isolation::Serializable, Isolation::Snapshot]),

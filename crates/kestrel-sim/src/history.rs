@@ -49,6 +49,8 @@ pub struct Commit {
 pub struct History {
     commits: Vec<Commit>,
     durable: usize,
+    /// What was known to be durable before `durable` was: the commits from there on went to the disk with the last syncs.
+    durable_before: usize,
     visible: usize,
 }
 
@@ -63,7 +65,7 @@ impl History {
     #[must_use]
     pub fn beginning_with(state: State, at: u64) -> History {
         let first = Commit { at, state, must: false, wrote: Touched::default() };
-        History { commits: vec![first], durable: 0, visible: 0 }
+        History { commits: vec![first], durable: 0, durable_before: 0, visible: 0 }
     }
 
     /// The number of the newest commit.
@@ -117,13 +119,20 @@ impl History {
     pub fn reached(&mut self, index: usize) {
         self.visible = self.visible.max(index);
         if let Some(must) = self.commits[..=index].iter().rposition(|commit| commit.must) {
-            self.durable = self.durable.max(must);
+            self.raise_durable(must);
+        }
+    }
+
+    fn raise_durable(&mut self, index: usize) {
+        if index > self.durable {
+            self.durable_before = self.durable;
+            self.durable = index;
         }
     }
 
     /// Somebody was told that a commit is durable.
     pub fn kept(&mut self, index: usize) {
-        self.durable = self.durable.max(index);
+        self.raise_durable(index);
         self.visible = self.visible.max(index);
     }
 
@@ -154,6 +163,20 @@ impl History {
             "what is left is none of the {number} states that may be; from the newest it differs so: {}",
             nearest.difference(found)
         ))
+    }
+
+    /// What was found on a disk that lied has to be a state that there was: then commits may be gone, the newest first. If it lied
+    /// once, only those may be that went to the disk with the last sync: whatever follows proves that there was something before it.
+    pub fn find_damaged(&self, found: &Contents, lies: u64) -> Result<usize, String> {
+        let from = if lies > 1 { 0 } else { self.durable_before };
+        if let Some(index) = self.commits[from..].iter().rposition(|commit| commit.state.is(found)) {
+            return Ok(from + index);
+        }
+        if self.commits[..from].iter().any(|commit| commit.state.is(found)) {
+            return Err("the disk lied once, and more than the commits of the last sync are lost".to_owned());
+        }
+        let nearest = self.current().difference(found);
+        Err(format!("what is left was never there; from the newest it differs so: {nearest}"))
     }
 
     /// The database was opened in the state that this commit made. It is durable: what an opening trusts, it makes so first.

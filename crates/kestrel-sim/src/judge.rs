@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kestrel_io::Storage;
+use kestreldb::simulation::ManualClock;
 use kestreldb::{Builder, Database, ReadTxn};
 
 use crate::deed::Bytes;
@@ -12,7 +13,7 @@ use crate::step::Setup;
 use crate::work::Trouble;
 
 /// How a world's database is opened.
-pub fn builder(setup: &Setup) -> Builder {
+pub fn builder(setup: &Setup, clock: &ManualClock) -> Builder {
     Database::builder()
         .page_size(setup.page_size)
         .memory_budget(setup.memory_budget)
@@ -21,7 +22,11 @@ pub fn builder(setup: &Setup) -> Builder {
         .durability(setup.durability)
         .isolation(setup.isolation)
         .background(false)
+        .simulated(Arc::new(clock.clone()), DATABASE)
 }
+
+/// The id of every database: none meets the files of another.
+const DATABASE: u128 = 0x6B65_7374_7265_6C2D_7369_6D00_0000_0001;
 
 /// All that a snapshot shows. Keys ascend, and counts are right; so they are backwards, if asked for.
 pub(crate) fn contents(snapshot: &ReadTxn, backwards_too: bool) -> Result<Contents, Trouble> {
@@ -83,11 +88,14 @@ pub enum Verdict {
 
 /// As [`judge`], of files that were damaged: an error is an answer, too. What can be read has to be right all the same.
 pub fn judge_damaged(storage: Arc<dyn Storage>, setup: &Setup, history: &History) -> Result<Verdict, String> {
-    let found = builder(setup).open_with_storage(storage).map_err(Trouble::from).and_then(|db| {
-        let found = contents(&db.begin_read()?, false)?;
-        let damages = db.verify()?.damages;
-        Ok((found, damages))
-    });
+    let found = builder(setup, &ManualClock::new())
+        .open_with_storage(storage)
+        .map_err(Trouble::from)
+        .and_then(|db| {
+            let found = contents(&db.begin_read()?, false)?;
+            let damages = db.verify()?.damages;
+            Ok((found, damages))
+        });
     match found {
         Err(Trouble::Error(error)) => Ok(Verdict::Refused(error.to_string())),
         Err(Trouble::Wrong(wrong)) => Err(wrong),

@@ -7,10 +7,13 @@
 
 use std::any::Any;
 
+mod apart;
+pub mod command;
 pub mod deed;
 pub mod digest;
 pub mod disk;
 mod execute;
+mod faults;
 pub mod full;
 mod generate;
 mod ground;
@@ -19,6 +22,8 @@ mod judge;
 pub mod kill;
 pub mod model;
 mod random;
+mod run;
+mod shrink;
 pub mod step;
 mod tap;
 pub mod trace;
@@ -26,11 +31,14 @@ mod work;
 mod world;
 pub mod writers;
 
+pub use apart::apart;
 pub use generate::{Program, Shape};
 pub use ground::Disk;
 pub use history::{Commit, History, Touched};
 pub use judge::{Verdict, builder, judge, judge_damaged};
 pub use random::Random;
+pub use run::{run, run_seed};
+pub use shrink::{Shrunk, shrink};
 pub use tap::{Tap, Trace};
 pub use world::{Finding, Report, World};
 

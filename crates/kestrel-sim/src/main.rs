@@ -3,15 +3,17 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kestrel_sim::{full, kill, trace};
+use kestrel_sim::{command, full, kill, trace};
 
-/// Looks for ways in which a database loses or garbles what it was given. Ends with 1 if it finds one, with 2 if it could
-/// not run.
+/// Looks for ways in which a database loses or garbles what it was given. Without a command: runs seeded worlds on a disk
+/// that fails. Ends with 1 if it finds something, with 2 if it could not run.
 #[derive(Parser, Debug)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
+    #[command(flatten)]
+    seeds: command::Arguments,
 }
 
 #[derive(Subcommand, Debug)]
@@ -25,11 +27,13 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
-        Command::Kill(arguments) => kill::run(&arguments),
-        Command::KillChild(arguments) => kill::run_child(&arguments),
-        Command::Trace(arguments) => trace::run(&arguments),
-        Command::FullDisk(arguments) => full::run(&arguments),
+    let arguments = Arguments::parse();
+    let outcome = match arguments.command {
+        None => command::execute(&arguments.seeds),
+        Some(Command::Kill(arguments)) => kill::run(&arguments),
+        Some(Command::KillChild(arguments)) => kill::run_child(&arguments),
+        Some(Command::Trace(arguments)) => trace::run(&arguments),
+        Some(Command::FullDisk(arguments)) => full::run(&arguments),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@ use std::ops::Bound;
 
 use kestreldb::{Durability, Isolation, KeyRange};
 
+use crate::disk::FaultPlan;
 use crate::random::Random;
 
 /// Names of trees to choose from.
@@ -259,6 +260,10 @@ pub enum Step {
     Crash(u64, u8),
     /// Cuts the power after so many more calls to the disk.
     PowerOff(u16),
+    /// Plans a fault of the disk.
+    Plan(FaultPlan),
+    /// Repairs the disk: nothing is planned any more. If something had gone wrong, the database is opened again.
+    Repair,
 }
 
 /// A plain form, one line.

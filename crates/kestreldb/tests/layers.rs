@@ -48,6 +48,7 @@ const EXCEPTIONS: [(&str, &[&str]); 4] = [
             "kestrel-io/",
             "kestreldb/src/background",
             "kestrel-history/src/workload/",
+            "kestrel-sim/src/apart.rs",
             "kestrel-sim/src/kill/",
             "kestrel-sim/src/full/",
             "kestrel-sim/src/trace/mod.rs",

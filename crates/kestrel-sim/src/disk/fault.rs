@@ -255,6 +255,14 @@ impl FaultCounts {
         self.iter().any(|(fault, count)| count > 0 && fault.demand() == demand)
     }
 
+    /// What fired since another count.
+    #[must_use]
+    pub fn since(&self, before: &FaultCounts) -> FaultCounts {
+        let mut counts = *self;
+        counts.counts.iter_mut().zip(before.counts).for_each(|(count, before)| *count -= before);
+        counts
+    }
+
     pub(super) fn add(&mut self, fault: DiskFault) {
         self.counts[fault as usize] += 1;
     }

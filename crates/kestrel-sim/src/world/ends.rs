@@ -5,8 +5,9 @@ use std::sync::Arc;
 use kestreldb::ErrorKind;
 
 use super::{World, unexpected};
+use crate::disk::Demand;
 use crate::ground::Disk;
-use crate::judge::{builder, contents};
+use crate::judge::contents;
 use crate::tap::Tap;
 use crate::work::Trouble;
 
@@ -16,7 +17,7 @@ const CALLS_OF_OPENING: u64 = 60;
 impl<D: Disk> World<D> {
     /// A second handle is refused.
     pub(super) fn open_twice(&mut self) -> Result<(), Trouble> {
-        match builder(&self.setup).open_with_storage(Arc::new(self.tap.clone())) {
+        match self.builder().open_with_storage(Arc::new(self.tap.clone())) {
             Ok(_) => Err("the database was opened twice".to_owned().into()),
             Err(error) if error.kind() == ErrorKind::Locked => Ok(()),
             Err(error) => Err(error.into()),
@@ -36,8 +37,11 @@ impl<D: Disk> World<D> {
         }
         let Some(db) = self.db.take() else { return Ok(()) };
         if let Err(error) = db.clone().close() {
-            self.db = Some(db);
-            return Err(error.into());
+            // It is closed all the same, without what could not be written.
+            drop(db);
+            self.end_process()?;
+            self.excuse(&error)?;
+            return self.open_again();
         }
         self.history.synced();
         self.resolve_all()?;
@@ -45,8 +49,8 @@ impl<D: Disk> World<D> {
             return Err("a closed database begins snapshots".to_owned().into());
         }
         if !self.readers.is_empty() {
-            self.open_twice()?;
-            self.compare(0)?;
+            let looked = self.open_twice().and_then(|()| self.compare(0));
+            self.allowed(looked)?;
         }
         if !self.writers.is_empty() {
             let txn = self.writers.remove(0).txn;
@@ -56,8 +60,43 @@ impl<D: Disk> World<D> {
         }
         self.drop_transactions();
         drop(db);
-        self.open_database()?;
-        self.found()
+        self.open_again()
+    }
+
+    /// Opens what is there, and looks whether it may be.
+    fn open_again(&mut self) -> Result<(), Trouble> {
+        let lies_before = self.count_lies(true);
+        let opened = self.open_database();
+        self.lies = (self.lies + self.count_lies(true) - lies_before).max(self.count_lies(false));
+        let opened = opened.and_then(|()| self.found());
+        match &opened {
+            Err(Trouble::Error(error)) => {
+                self.lies = self.lies.max(self.count_lies(false));
+                // Until the disk is repaired; if that is of no use, for ever.
+                self.db = None;
+                self.ruined = self.is_damaged() && self.disk.has_power();
+                self.excuse(error)?;
+                Ok(())
+            }
+            _ => opened,
+        }
+    }
+
+    /// The disk works again. If something had gone wrong, only opening the database again tells what is there.
+    pub(super) fn repair(&mut self) -> Result<(), Trouble> {
+        if !self.disk.has_power() {
+            return Ok(self.power_cut()?);
+        }
+        self.disk.go_on();
+        let troubled =
+            self.troubles().iter().any(|(fault, count)| count > 0 && fault.demand() != Demand::Retry);
+        if self.db.is_some() && troubled {
+            self.reopen(false)?;
+        } else if self.db.is_none() {
+            self.open_again()?;
+        }
+        self.fired_before = self.disk.fired();
+        Ok(())
     }
 
     /// What is there after an opening has to be what may be there.
@@ -65,7 +104,10 @@ impl<D: Disk> World<D> {
         self.check_kept()?;
         let snapshot = self.db()?.begin_read()?;
         let found = contents(&snapshot, false)?;
-        let index = self.history.find(&found)?;
+        let index = match self.lies {
+            0 => self.history.find(&found)?,
+            lies => self.history.find_damaged(&found, lies)?,
+        };
         self.trace.note((index, snapshot.timestamp().0));
         self.history.reopened(index, snapshot.timestamp().0);
         Ok(())
@@ -75,9 +117,8 @@ impl<D: Disk> World<D> {
     pub(super) fn kill(&mut self) -> Result<(), Trouble> {
         self.report.kills += 1;
         self.end_process()?;
-        self.open_database()?;
-        self.found()?;
-        self.verify()
+        self.open_again()?;
+        if self.db.is_none() { Ok(()) } else { self.verify() }
     }
 
     fn end_process(&mut self) -> Result<(), Trouble> {
@@ -105,13 +146,16 @@ impl<D: Disk> World<D> {
             let opened = self.open_database();
             if self.disk.has_power() {
                 // It was opened before; then it goes off now.
-                opened.map_err(unexpected)?;
+                self.allowed(opened)?;
             }
             self.report.crashes_while_opening += 1;
             let seed = self.random.word();
             self.lose_power(seed)?;
         }
-        self.open_database().and_then(|()| self.found()).and_then(|()| self.verify()).map_err(unexpected)
+        self.fired_before = self.disk.fired();
+        let opened = self.open_again();
+        let opened = if self.db.is_none() { opened } else { opened.and_then(|()| self.verify()) };
+        self.allowed(opened)
     }
 
     fn lose_power(&mut self, seed: u64) -> Result<(), String> {

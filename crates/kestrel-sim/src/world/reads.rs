@@ -4,6 +4,7 @@ use kestreldb::{ReadTxn, Value};
 
 use super::{KEPT_MAX, OPEN_MAX, World, pick};
 use crate::deed::{Bytes, Deed, Outcome, tree_name};
+use crate::disk::{Demand, DiskFault};
 use crate::execute::Hands;
 use crate::ground::Disk;
 use crate::judge::contents;
@@ -108,12 +109,23 @@ impl<D: Disk> World<D> {
     }
 
     pub(super) fn verify(&mut self) -> Result<(), Trouble> {
-        let db = self.db()?.clone();
-        let report = db.verify()?;
-        if !self.disk.has_power() {
+        if self.ruined {
             return Ok(());
         }
-        if let Some(damage) = report.damages.first() {
+        let db = self.db()?.clone();
+        let report = db.verify()?;
+        // What could not be read is a damage to `verify`, whatever the cause.
+        if !self.disk.has_power()
+            || self.is_damaged()
+            || self.troubles().iter().any(|(fault, count)| count > 0 && reads(fault))
+        {
+            return Ok(());
+        }
+        // A superblock that could not be written wholly stays so until the next but one checkpoint.
+        let torn = self.disk.fired().of(DiskFault::TornWrite) > 0;
+        let harmless = |damage: &String| torn && damage.contains("the next checkpoints replace it");
+        let damages: Vec<String> = report.damages.iter().map(ToString::to_string).collect();
+        if let Some(damage) = damages.iter().find(|damage| !harmless(damage)) {
             return Err(format!("verify: {damage}").into());
         }
         let snapshot = db.begin_read()?;
@@ -135,6 +147,11 @@ impl<D: Disk> World<D> {
         }
         Ok(())
     }
+}
+
+/// Whether a fault can be met by reading.
+fn reads(fault: DiskFault) -> bool {
+    matches!(fault.demand(), Demand::Detect | Demand::Lose) || fault == DiskFault::ReadError
 }
 
 fn same(deed: &Deed, outcome: &Outcome, expected: &Outcome) -> Result<(), Trouble> {
