@@ -67,7 +67,13 @@ fn check(storage: &MemoryStorage, from: Lsn, template: &Template, noticed: Notic
     wal.flush(appended.end).expect("memory does not fail");
     drop(wal);
 
-    let again = Wal::recover(Arc::new(storage.clone()), &OPTIONS, from).expect("what was recovered is sound");
+    let again = match Wal::recover(Arc::new(storage.clone()), &OPTIONS, from) {
+        // A forger can use up the number of openings but for the one that there just was.
+        Err(error) if noticed == Noticed::Perhaps && error.to_string().contains("number of openings") => {
+            return;
+        }
+        again => again.expect("what was recovered is sound"),
+    };
     assert_eq!(again.end(), appended.end);
     let mut records: Vec<Record> =
         again.records().map(|record| record.expect("recovered twice, readable twice")).collect();

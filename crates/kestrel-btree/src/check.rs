@@ -1,5 +1,18 @@
 //! Checks a node's bytes, so that nothing read from a disk can lead an accessor out of bounds or in circles.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use std::cmp::Ordering;
 
 use crate::Corruption;
@@ -17,12 +30,12 @@ use crate::node::Node;
 pub fn check(node: &[u8]) -> Result<(), Corruption> {
     let rule = |holds: bool, what: &str| if holds { Ok(()) } else { Err(Corruption::new(what)) };
     rule(node.len() >= HEADER_LEN && node.len() <= usize::from(u16::MAX), "node: impossible size")?;
-    let flags = node[FLAGS];
+    let flags = node.get(FLAGS).copied().unwrap_or(0);
     let node = Node::new(node);
     rule(node.level() <= MAX_LEVEL, "node: impossible level")?;
     rule(flags & !HAS_HIGH == 0, "node: unknown flags")?;
     rule(node.packed_len() <= node.bytes().len(), "node: front and heap overlap")?;
-    let fences = node.low_len() + node.high_len();
+    let fences = node.low_len().saturating_add(node.high_len());
     rule(fences <= node.heap_len(), "node: fences exceed the heap")?;
     if node.is_leaf() {
         rule(node.high().is_some() || node.high_len() == 0, "leaf: length of a fence that is absent")?;
@@ -46,37 +59,39 @@ fn check_entries(node: Node<'_>, fences: usize) -> Result<(), Corruption> {
     let (mut before, mut in_order, mut overlaps) = (fences, node.is_leaf(), None);
     for index in 0..node.count() {
         let offset = node.offset(index);
-        if offset > node.heap_len() || offset < fences + INNER_LENGTHS {
+        if offset > node.heap_len() || offset < fences.saturating_add(INNER_LENGTHS) {
             return fail(index, "offset outside the heap");
         }
-        let at = end - offset;
+        // No less than the heap's begin, which lies in the node.
+        let at = end.saturating_sub(offset);
         let suffix_len = usize::from(u16_at(node.bytes(), at));
         let len = if node.is_leaf() {
-            let stored = u16_at(node.bytes(), at + 2);
+            let stored = u16_at(node.bytes(), at.saturating_add(2));
             if stored & BLOB_BIT != 0 && usize::from(stored & !BLOB_BIT) != BLOB_REF_LEN {
                 return fail(index, "length of a blob reference");
             }
-            LEAF_LENGTHS + tail_len(suffix_len) + usize::from(stored & !BLOB_BIT)
+            LEAF_LENGTHS.saturating_add(tail_len(suffix_len)).saturating_add(usize::from(stored & !BLOB_BIT))
         } else {
-            INNER_LENGTHS + tail_len(suffix_len)
+            INNER_LENGTHS.saturating_add(tail_len(suffix_len))
         };
-        if len > offset - fences {
+        if len > offset.saturating_sub(fences) {
             return fail(index, "reaches beyond the heap");
         }
-        live += len;
+        live = live.saturating_add(len);
         in_order &= offset > before;
-        if in_order && len > offset - before {
+        if in_order && len > offset.saturating_sub(before) {
             overlaps = overlaps.or(Some(index));
         }
         before = offset;
         if suffix_len < 4 && node.head(index) << (8 * suffix_len) != 0 {
             return fail(index, "head longer than its key");
         }
-        if index > 0 && compare_neighbours(node, index) != Ordering::Less {
+        let previous = index.checked_sub(1);
+        if previous.is_some_and(|previous| compare(node, previous, index) != Ordering::Less) {
             return fail(index, "keys out of order");
         }
     }
-    if live + node.garbage() != node.heap_len() {
+    if live.saturating_add(node.garbage()) != node.heap_len() {
         return Err(Corruption::new("node: the heap's parts do not add up"));
     }
     if let Some(index) = overlaps.filter(|_| node.is_in_order()) {
@@ -85,11 +100,11 @@ fn check_entries(node: Node<'_>, fences: usize) -> Result<(), Corruption> {
     if node.is_leaf() { check_fences(node) } else { Ok(()) }
 }
 
-/// Compares an entry's key with that of the one before.
-fn compare_neighbours(node: Node<'_>, index: usize) -> Ordering {
-    let (before, here) = (node.suffix(index - 1), node.suffix(index));
-    let rest = || compare_rest(before.1, before.0, here.1, here.0);
-    node.head(index - 1).cmp(&node.head(index)).then_with(rest)
+/// Compares the keys of two entries.
+fn compare(node: Node<'_>, a: usize, b: usize) -> Ordering {
+    let (tail_a, tail_b) = (node.suffix(a), node.suffix(b));
+    let rest = || compare_rest(tail_a.1, tail_a.0, tail_b.1, tail_b.0);
+    node.head(a).cmp(&node.head(b)).then_with(rest)
 }
 
 /// The first and the last key lie between the fences, and so does everything between them.

@@ -1,5 +1,18 @@
 //! Checks a whole tree: what `check` cannot see on one node.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use kestrel_pager::PageId;
 
 use crate::consolidate::consolidate;
@@ -117,13 +130,13 @@ impl<P: ReadPages, V: TreeVisitor<P::Error>> Checker<'_, P, V> {
                 node.level()
             )));
         }
-        self.report.pages += 1;
-        self.report.depth = self.report.depth.max(u32::from(node.level()) + 1);
+        count(&mut self.report.pages, 1);
+        self.report.depth = self.report.depth.max(u32::from(node.level()).saturating_add(1));
         if node.is_leaf() {
             self.leaf(id, page, fences)?;
             return Ok(None);
         }
-        self.report.used_bytes += node.packed_len() as u64;
+        count(&mut self.report.used_bytes, node.packed_len() as u64);
         if page.delta_count() > 0 {
             self.visitor.damage(Corruption::at(id, "inner node: has deltas"));
         }
@@ -135,7 +148,7 @@ impl<P: ReadPages, V: TreeVisitor<P::Error>> Checker<'_, P, V> {
 
     fn leaf(&mut self, id: PageId, page: &P::Page<'_>, fences: &Fences) -> Result<(), Corruption> {
         let base = Node::new(page.node());
-        self.report.leaves += 1;
+        count(&mut self.report.leaves, 1);
         if base.low() != fences.low || base.high() != fences.high.as_deref() {
             self.visitor.damage(Corruption::at(id, "leaf: fences disagree with the nodes above"));
         }
@@ -146,8 +159,8 @@ impl<P: ReadPages, V: TreeVisitor<P::Error>> Checker<'_, P, V> {
         let used = consolidate(page, &mut self.scratch)?;
         check(&self.scratch).map_err(|damage| Corruption::new(format!("deltas: {}", damage.detail)))?;
         let node = Node::new(&self.scratch);
-        self.report.used_bytes += used as u64;
-        self.report.entries += node.count() as u64;
+        count(&mut self.report.used_bytes, used as u64);
+        count(&mut self.report.entries, node.count() as u64);
         for index in 0..node.count() {
             if let Some(blob) = node.entry(index).cell().blob() {
                 self.visitor.blob_of(id, &node.key(index), blob);
@@ -155,4 +168,8 @@ impl<P: ReadPages, V: TreeVisitor<P::Error>> Checker<'_, P, V> {
         }
         Ok(())
     }
+}
+
+fn count(figure: &mut u64, more: u64) {
+    *figure = figure.saturating_add(more);
 }

@@ -4,6 +4,20 @@
 //! entry that lies in the heap; keys ascend; all keys begin with the prefix. Accessors never panic, not even on other
 //! bytes: what lies outside the node reads as empty or zero.
 
+// Nothing is indexed or cut short without a check. Sums are not checked: they are of lengths and counts of 16 bits and small
+// constants, or of indexes below such counts, and cannot overflow; `check` is the gate between a disk and the tree, and lets
+// nothing pass for which they mean nothing.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use std::cmp::Ordering;
 
 use kestrel_pager::PageId;
@@ -217,7 +231,8 @@ impl<'a> Node<'a> {
         }
         let mut high = low + 1;
         if same(high) {
-            high += heads[high..].partition_point(|head| u32::from_le_bytes(*head) == wanted);
+            let rest = heads.get(high..).unwrap_or(&[]);
+            high += rest.partition_point(|head| u32::from_le_bytes(*head) == wanted);
         }
         while low < high {
             let middle = low.midpoint(high);

@@ -1,5 +1,18 @@
 //! Nodes without their gap, as they lie on disk: the front, then the heap.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use crate::Corruption;
 use crate::format::HEADER_LEN;
 use crate::node::Node;
@@ -10,7 +23,7 @@ pub fn packed_parts(node: &[u8]) -> [&[u8]; 2] {
     let view = Node::new(node);
     let front = node.get(..view.front_len()).unwrap_or(&[]);
     let heap = node.len().checked_sub(view.heap_len()).and_then(|start| node.get(start..)).unwrap_or(&[]);
-    debug_assert_eq!(front.len() + heap.len(), view.packed_len());
+    debug_assert_eq!(front.len().saturating_add(heap.len()), view.packed_len());
     [front, heap]
 }
 
@@ -43,14 +56,15 @@ pub fn unpack_in_place(node: &mut [u8], packed: usize) -> Result<(), Corruption>
     };
     let view = Node::new(bytes);
     let (front, heap) = (view.front_len(), view.heap_len());
-    if front + heap != packed {
-        return Err(Corruption::new(format!(
-            "packed node: {packed} bytes, its header says {}",
-            front + heap
-        )));
+    let said = front.saturating_add(heap);
+    if said != packed {
+        return Err(Corruption::new(format!("packed node: {packed} bytes, its header says {said}")));
     }
-    let heap_at = node.len() - heap;
+    // The packed bytes lie in the buffer, and consist of the two.
+    let heap_at = node.len().saturating_sub(heap);
     node.copy_within(front..packed, heap_at);
-    node[front..heap_at].fill(0);
+    if let Some(gap) = node.get_mut(front..heap_at) {
+        gap.fill(0);
+    }
     Ok(())
 }

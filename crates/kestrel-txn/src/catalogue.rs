@@ -286,6 +286,7 @@ impl Catalogue {
             .ok_or_else(|| record::damaged("the catalogue of trees is not readable"))
     }
 
+    #[deny(clippy::arithmetic_side_effects, clippy::cast_possible_truncation, clippy::indexing_slicing)]
     fn decode_fields(bytes: &[u8], at: Timestamp) -> Option<Catalogue> {
         let mut reader = Reader(bytes);
         if reader.u32()? != VERSION {
@@ -298,7 +299,7 @@ impl Catalogue {
         for _ in 0..count {
             let id = TreeId(reader.u32()?);
             let root = PageId(reader.u32()?);
-            let flags = reader.take(1)?[0];
+            let flags = reader.u8()?;
             let entries = reader.u64()?;
             let name = std::str::from_utf8(reader.short()?).ok()?;
             let tree = TreeState::new(id, root, name, at, entries);

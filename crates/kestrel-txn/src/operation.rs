@@ -14,6 +14,19 @@
 //!
 //! The decoder is total: it meets bytes from a disk.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use kestrel_pager::{Location, TreeId};
 
 use crate::{Error, ErrorKind};
@@ -85,6 +98,10 @@ impl<'a> Operation<'a> {
     }
 
     /// Appends the operation.
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "what is encoded was checked: its lengths fit their fields"
+    )]
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         let mut begin = |kind: u8, tree: TreeId, key: &[u8]| {
             out.push(kind);
@@ -122,7 +139,7 @@ impl<'a> Operation<'a> {
     /// The operation at the beginning of the bytes, and the rest.
     fn decode(bytes: &'a [u8]) -> Option<(Operation<'a>, &'a [u8])> {
         let mut reader = Reader(bytes);
-        let kind = reader.take(1)?[0];
+        let kind = reader.u8()?;
         let tree = TreeId(reader.u32()?);
         let key = reader.short()?;
         let name = || std::str::from_utf8(key).ok();
@@ -139,7 +156,7 @@ impl<'a> Operation<'a> {
             }
             DELETE => Operation::Delete { tree, key },
             DELETE_RANGE => {
-                let bounded = reader.take(1)?[0] == 1;
+                let bounded = reader.u8()? == 1;
                 let high = reader.short()?;
                 Operation::DeleteRange { tree, low: key, high: bounded.then_some(high) }
             }
@@ -182,6 +199,10 @@ impl<'a> Reader<'a> {
         let (taken, rest) = self.0.split_at_checked(len)?;
         self.0 = rest;
         Some(taken)
+    }
+
+    pub(crate) fn u8(&mut self) -> Option<u8> {
+        self.take(1)?.first().copied()
     }
 
     pub(crate) fn u16(&mut self) -> Option<u16> {

@@ -4,6 +4,19 @@
 //! LSN of its record plus one; zero means that there is none. So a commit leads to all its fragments, last first, and
 //! fragments to which no commit leads are those of transactions that never ended.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use kestrel_pager::Timestamp;
 use kestrel_wal::{Lsn, Recovery};
 
@@ -25,7 +38,7 @@ impl RecordHeader {
     pub(crate) fn encode(self) -> [u8; HEADER] {
         let mut bytes = [0; HEADER];
         bytes[..8].copy_from_slice(&self.timestamp.0.to_le_bytes());
-        bytes[8..].copy_from_slice(&self.previous.map_or(0, |lsn| lsn.0 + 1).to_le_bytes());
+        bytes[8..].copy_from_slice(&self.previous.map_or(0, |lsn| lsn.0.saturating_add(1)).to_le_bytes());
         bytes
     }
 

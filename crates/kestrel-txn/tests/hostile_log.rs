@@ -13,6 +13,11 @@ use kestrel_wal::{LogOptions, Lsn, Wal};
 const COMMIT: u8 = 1;
 const FRAGMENT: u8 = 2;
 
+/// A record's kind and payload.
+type Logged = (u8, Vec<u8>);
+/// A number's place and its bytes.
+type Field = (usize, usize);
+
 /// A database with a tree 1 called `t`, closed.
 struct Victim {
     storage: Arc<MemoryStorage>,
@@ -130,7 +135,7 @@ fn operations_that_no_transaction_does_are_refused() {
 /// The lengths in an operation: of its key, its value, the upper end of its range, its tree's name.
 #[test]
 fn lengths_that_lead_out_of_the_record_are_refused() {
-    let whole: [(Vec<u8>, &[(usize, usize)]); 5] = [
+    let whole: [(Vec<u8>, &[Field]); 5] = [
         (put(1, b"key", b"value"), &[(5, 2), (10, 4)]),
         (operation(3, 1, b"key", &[]), &[(5, 2)]),
         (operation(4, 1, b"a", &[1, 1, 0, b'z']), &[(5, 2), (9, 2)]),
@@ -157,7 +162,7 @@ fn lengths_that_lead_out_of_the_record_are_refused() {
 
 #[test]
 fn records_that_no_transaction_writes_are_refused() {
-    let outcome = |records: &dyn Fn(&Victim, u64) -> Vec<(u8, Vec<u8>)>| {
+    let outcome = |records: &dyn Fn(&Victim, u64) -> Vec<Logged>| {
         let victim = Victim::new();
         // Where the first record that is appended will lie.
         let end = {

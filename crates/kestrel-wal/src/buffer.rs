@@ -55,9 +55,9 @@ impl Buffer {
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
-        self.bytes.resize(at + record_size(len as usize) as usize, 0);
+        self.bytes.resize(at + record_size(len) as usize, 0);
         self.seal(layout, at);
-        self.end = place.lsn + record_size(len as usize);
+        self.end = place.lsn + record_size(len);
     }
 
     /// Adds the header of a filler that stands for `size` bytes; the bytes behind it are left as they are on disk.

@@ -1,5 +1,18 @@
 //! Reading segments: one record at a place, the records from a place on, or whatever looks like a record.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use std::io;
 use std::ops::Range;
 
@@ -7,7 +20,7 @@ use kestrel_check::planted::{Bug, is_planted};
 use kestrel_io::StorageFile;
 
 use crate::error::Error;
-use crate::format::{ALIGNMENT, Layout, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, lsn_field};
+use crate::format::{ALIGNMENT, Layout, RECORD_HEADER, RecordHeader, SEGMENT_HEADER, lsn_field, to_usize};
 use crate::segments::{Segments, segment_name};
 
 /// How much is read at once.
@@ -30,18 +43,22 @@ impl<'a> Window<'a> {
     /// The bytes at `offset`, as many as asked or as the segment has.
     fn get(&mut self, offset: u64, len: usize) -> Result<&[u8], Error> {
         let left = self.segment_size.saturating_sub(offset);
-        let len = (len as u64).min(left) as usize;
-        let inside = offset >= self.at && offset + len as u64 <= self.at + self.bytes.len() as u64;
-        if !inside {
-            self.bytes.resize((len.max(WINDOW) as u64).min(left) as usize, 0);
+        let len = len.min(to_usize(left));
+        let skip = offset.checked_sub(self.at).map(to_usize);
+        let wanted = skip.and_then(|skip| Some(skip..skip.checked_add(len)?));
+        let inside = wanted.filter(|wanted| wanted.end <= self.bytes.len());
+        let wanted = if let Some(inside) = inside {
+            inside
+        } else {
+            self.bytes.resize(len.max(WINDOW).min(to_usize(left)), 0);
             self.at = offset;
             if let Err(error) = self.file.read_exact_at(&mut self.bytes, offset) {
                 self.bytes.clear();
-                return Err(read_failed(error, self.base + offset, self.base));
+                return Err(read_failed(error, self.base.saturating_add(offset), self.base));
             }
-        }
-        let skip = (offset - self.at) as usize;
-        Ok(self.bytes.get(skip..skip + len).unwrap_or_default())
+            0..len
+        };
+        Ok(self.bytes.get(wanted).unwrap_or_default())
     }
 
     /// The valid record at `offset`, if there is one: its header and the bytes it covers.
@@ -71,9 +88,10 @@ pub(crate) fn read_record(segments: &Segments, lsn: u64) -> Result<(RecordHeader
     let Some((base, file)) = segments.holding(lsn) else {
         return Err(Error::damaged(lsn, segment_name(lsn), "no segment holds this position"));
     };
-    let offset = lsn - base;
+    let offset = lsn.saturating_sub(base);
+    let behind_header = offset.saturating_add(RECORD_HEADER as u64);
     let invalid = || Error::damaged(lsn, segment_name(base), "there is no valid record");
-    if offset + RECORD_HEADER as u64 > segments.layout.segment_size {
+    if behind_header > segments.layout.segment_size {
         return Err(invalid());
     }
     let mut bytes = vec![0; RECORD_HEADER];
@@ -81,7 +99,7 @@ pub(crate) fn read_record(segments: &Segments, lsn: u64) -> Result<(RecordHeader
     let header = segments.layout.decode_record(&bytes, base, offset).ok_or_else(invalid)?;
     bytes.resize(header.covered(), 0);
     let rest = bytes.get_mut(RECORD_HEADER..).unwrap_or_default();
-    file.read_exact_at(rest, offset + RECORD_HEADER as u64).map_err(|e| read_failed(e, lsn, base))?;
+    file.read_exact_at(rest, behind_header).map_err(|e| read_failed(e, lsn, base))?;
     if header.is_filler() || !segments.layout.is_intact(&header, &bytes) {
         return Err(invalid());
     }
@@ -132,14 +150,14 @@ impl<'a> Cursor<'a> {
             let segment = segment_name(self.position);
             return Err(Error::damaged(self.position, segment, "the segment that must follow is missing"));
         };
-        self.position = self.position.max(base + SEGMENT_HEADER as u64);
+        self.position = self.position.max(base.saturating_add(SEGMENT_HEADER as u64));
         let layout = &self.segments.layout;
         let mut window = Window::new(&*file, base, layout.segment_size);
         if let Some(at) = self.window_lsn.checked_sub(base).filter(|&at| at < layout.segment_size) {
             window.bytes = std::mem::take(&mut self.window);
             window.at = at;
         }
-        let offset = self.position - base;
+        let offset = self.position.saturating_sub(base);
         let is_left_over =
             |header: &RecordHeader| header.incarnation < self.floor && !is_planted(Bug::LeftOverRecordsTaken);
         let found = window.record(layout, offset)?.filter(|(header, _)| !is_left_over(header));
@@ -161,7 +179,7 @@ impl<'a> Cursor<'a> {
         if let Step::Record(header, _) | Step::Filler(header) = &step {
             self.floor = header.incarnation;
         }
-        self.window_lsn = base + window.at;
+        self.window_lsn = base.saturating_add(window.at);
         self.window = window.bytes;
         Ok(step)
     }
@@ -186,30 +204,31 @@ pub(crate) fn search(
     let range = range.start..range.end.min(size);
     let mut outer = Window::new(&*file, base, size);
     let mut inner = Window::new(&*file, base, size);
-    let mut at = range.start;
-    while at + RECORD_HEADER as u64 <= range.end {
-        let bytes = outer.get(at, (range.end - at).min(WINDOW as u64) as usize)?;
-        let places = (bytes.len() - RECORD_HEADER) / ALIGNMENT as usize + 1;
-        for place in 0..places {
-            let skip = place * ALIGNMENT as usize;
-            let lsn = base + at + skip as u64;
-            if lsn_field(bytes, skip) != Some(lsn) {
+    let mut next = range.start;
+    while let Some(left) = range.end.checked_sub(next).filter(|left| *left >= RECORD_HEADER as u64) {
+        let bytes = outer.get(next, to_usize(left).min(WINDOW))?;
+        let before = next;
+        for place in bytes.windows(RECORD_HEADER).step_by(to_usize(ALIGNMENT)) {
+            let offset = next;
+            next = next.saturating_add(ALIGNMENT);
+            let lsn = base.saturating_add(offset);
+            if lsn_field(place, 0) != Some(lsn) {
                 continue;
             }
-            let Some(header) = bytes.get(skip..).and_then(|b| layout.decode_record(b, base, lsn - base))
-            else {
-                continue;
-            };
+            let Some(header) = layout.decode_record(place, base, offset) else { continue };
             *budget = budget.checked_sub(header.covered() as u64).ok_or_else(|| {
                 Error::damaged(lsn, segment_name(base), "records overlap as no program writes them")
             })?;
-            if let Some((header, _)) = inner.record(layout, lsn - base)?
+            if let Some((header, _)) = inner.record(layout, offset)?
                 && !visit(&header)
             {
                 return Ok(());
             }
         }
-        at += places as u64 * ALIGNMENT;
+        debug_assert!(before < next, "there was room for a header");
+        if before == next {
+            break;
+        }
     }
     Ok(())
 }

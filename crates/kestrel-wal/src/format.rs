@@ -2,6 +2,19 @@
 //!
 //! Everything is little-endian. Decoding is total: any bytes give a value or `None`.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use kestrel_check::planted::{Bug, is_planted};
 
 use crate::options::is_segment_size;
@@ -133,7 +146,7 @@ impl RecordHeader {
 
     /// How many bytes the checksum is about: header, payload and padding; of a filler the header only.
     pub(crate) fn covered(&self) -> usize {
-        if self.is_filler() { RECORD_HEADER } else { record_size(self.len as usize) as usize }
+        if self.is_filler() { RECORD_HEADER } else { to_usize(record_size(self.len)) }
     }
 
     /// The payload, of the bytes that are covered.
@@ -143,13 +156,21 @@ impl RecordHeader {
 
     /// Where the next record begins (for a filler: the next segment).
     pub(crate) fn end(&self) -> u64 {
-        self.lsn + record_size(self.len as usize)
+        self.lsn.saturating_add(record_size(self.len))
     }
 }
 
 /// What a record takes up: header, payload, padding.
-pub(crate) fn record_size(payload: usize) -> u64 {
-    (RECORD_HEADER as u64 + payload as u64).next_multiple_of(ALIGNMENT)
+pub(crate) fn record_size(payload: u32) -> u64 {
+    const PADDING: u64 = ALIGNMENT - 1;
+    const MORE: u64 = RECORD_HEADER as u64 + PADDING;
+    // Less than 2^33, so it cannot overflow.
+    u64::from(payload).saturating_add(MORE) & !PADDING
+}
+
+/// A number that a file may have chosen, as a length or an index: what memory cannot hold becomes what nothing is as long as.
+pub(crate) fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// The LSN field of the record that would begin at `at` of `bytes`: the quick test when searching.
@@ -175,7 +196,7 @@ impl Layout {
 
     /// A quarter of a segment, so that ending a segment early wastes at most that.
     pub(crate) fn payload_max(&self) -> usize {
-        (self.segment_size / 4) as usize - RECORD_HEADER
+        to_usize(self.segment_size / 4).saturating_sub(RECORD_HEADER)
     }
 
     /// Whether a record of this size fits at an offset, leaving room for the filler that ends the segment.
@@ -200,11 +221,11 @@ impl Layout {
             return None;
         }
         let fits = if header.is_filler() {
-            offset + record_size(header.len as usize) == self.segment_size
+            offset.checked_add(record_size(header.len)) == Some(self.segment_size)
         } else {
             let behind = if is_planted(Bug::FullSegmentRefused) { SEGMENT_HEADER as u64 } else { 0 };
             header.len as usize <= self.payload_max()
-                && self.fits(offset, record_size(header.len as usize) + behind)
+                && self.fits(offset, record_size(header.len).saturating_add(behind))
         };
         fits.then_some(header)
     }
@@ -247,7 +268,7 @@ mod tests {
     #[test]
     fn the_largest_payload_fits_a_fresh_segment_four_times_less_overhead() {
         let layout = Layout::new(0, 65536);
-        let size = record_size(layout.payload_max());
+        let size = record_size(u32::try_from(layout.payload_max()).unwrap());
         assert!(size <= 65536 / 4);
         assert!(layout.fits(SEGMENT_HEADER as u64 + 2 * size, size));
         assert!(!layout.fits(u64::MAX - 8, 40));

@@ -20,6 +20,19 @@
 //! A crash at any step leaves a log for which the same holds, and the same answer or one that ends sooner at a place that
 //! nobody relied on.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -30,7 +43,7 @@ use crate::cursor::{self, Cursor, Step};
 use crate::error::Error;
 use crate::format::{
     ALIGNMENT, DecodedHeader, FORMAT_VERSION, Layout, RECORD_HEADER, RecordHeader, SEGMENT_HEADER,
-    SegmentHeader,
+    SegmentHeader, to_usize,
 };
 use crate::lsn::Lsn;
 use crate::options::{BASE_MAX, LogOptions};
@@ -140,11 +153,11 @@ fn open_segments(
         if base > BASE_MAX {
             return Err(Error::damaged(base, segment_name(base), "no log is that long"));
         }
-        expected = Some((base + header.segment_size, header.segment_size));
+        expected = Some((base.saturating_add(header.segment_size), header.segment_size));
     }
     let segment_size = expected.map(|(_, size)| size).ok_or_else(missing)?;
-    let offset = from - first;
-    if offset + RECORD_HEADER as u64 > segment_size || !from.is_multiple_of(ALIGNMENT) {
+    let offset = from.saturating_sub(first);
+    if offset.saturating_add(RECORD_HEADER as u64) > segment_size || !from.is_multiple_of(ALIGNMENT) {
         return Err(missing());
     }
     let layout = Layout::new(options.database, segment_size);
@@ -182,8 +195,8 @@ fn check_header(file: &dyn StorageFile, base: u64, database: u128) -> Result<Seg
 fn search_before(segments: &Segments, from: u64) -> Result<u32, Error> {
     let mut newest = 0;
     if let Some((base, _)) = segments.holding(from) {
-        let mut budget = 2 * segments.layout.segment_size;
-        let range = SEGMENT_HEADER as u64..from - base;
+        let mut budget = segments.layout.segment_size.saturating_mul(2);
+        let range = SEGMENT_HEADER as u64..from.saturating_sub(base);
         cursor::search(segments, base, range, &mut budget, &mut |header| {
             newest = newest.max(header.incarnation);
             true
@@ -216,9 +229,9 @@ fn search_rest(segments: &Segments, scan: &Scan) -> Result<Option<u32>, Error> {
     let mut newest = None;
     let mut proof = None;
     let mut base = scan.tail;
-    let mut offset = scan.end - scan.tail;
+    let mut offset = scan.end.saturating_sub(scan.tail);
     while segments.holding(base).is_some() {
-        let mut budget = 2 * size;
+        let mut budget = size.saturating_mul(2);
         cursor::search(segments, base, offset..size, &mut budget, &mut |header| {
             newest = newest.max(Some(header.incarnation));
             if header.incarnation >= scan.floor && header.durable > scan.end {
@@ -246,12 +259,13 @@ fn rewrite(segments: &Segments, start: u64, end: u64) -> Result<(), Error> {
     let mut at = start;
     while at < end {
         let Some((base, file)) = segments.holding(at) else { break };
-        let stop = end.min(base + segments.layout.segment_size);
-        while at < stop {
-            buffer.resize((stop - at).min(1 << 20) as usize, 0);
-            file.read_exact_at(&mut buffer, at - base).map_err(failed)?;
-            file.write_all_at(&buffer, at - base).map_err(failed)?;
-            at += buffer.len() as u64;
+        let stop = end.min(base.saturating_add(segments.layout.segment_size));
+        while let Some(left) = stop.checked_sub(at).filter(|left| *left > 0) {
+            buffer.resize(to_usize(left).min(1 << 20), 0);
+            let offset = at.saturating_sub(base);
+            file.read_exact_at(&mut buffer, offset).map_err(failed)?;
+            file.write_all_at(&buffer, offset).map_err(failed)?;
+            at = at.saturating_add(buffer.len() as u64);
         }
         file.sync_data().map_err(failed)?;
     }

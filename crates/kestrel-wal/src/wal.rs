@@ -152,7 +152,7 @@ impl Wal {
     pub fn append(&self, kind: u8, parts: &[&[u8]]) -> Result<Appended, Error> {
         assert_ne!(kind, FILLER_KIND, "fillers are the log's own");
         let len = self.payload_len(parts)?;
-        let size = record_size(len as usize);
+        let size = record_size(len);
         let mut state = self.state.lock();
         if state.poisoned {
             return Err(Error::Poisoned);

@@ -3,6 +3,19 @@
 //! Entries come in chunks of 256, kept encoded: 16 bytes a page. A checkpoint changes copies of chunks, and puts them
 //! here once it is durable; so whoever reads the directory sees durable checkpoints only.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use super::DirectoryEntry;
 use super::format::{self, CHUNK, CHUNK_ENTRIES, CHUNK_SECTORS, ChunkReference, ENTRY};
 use super::location::Extent;
@@ -32,11 +45,19 @@ impl Chunk {
     }
 
     pub(crate) fn get(&self, index: usize) -> Option<DirectoryEntry> {
-        format::decode_entry(self.0.get(index * ENTRY..)?).flatten()
+        format::decode_entry(self.entry_bytes().get(index)?).flatten()
+    }
+
+    fn entry_bytes(&self) -> &[[u8; ENTRY]] {
+        self.0.as_chunks().0
     }
 
     pub(crate) fn set(&mut self, index: usize, entry: Option<DirectoryEntry>) {
-        self.0[index * ENTRY..][..ENTRY].copy_from_slice(&format::encode_entry(entry));
+        let (entries, _) = self.0.as_chunks_mut::<ENTRY>();
+        debug_assert!(index < CHUNK_ENTRIES, "no chunk has an entry {index}");
+        if let Some(place) = entries.get_mut(index) {
+            *place = format::encode_entry(entry);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -45,7 +66,7 @@ impl Chunk {
 
     /// All entries, with their indexes.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (usize, DirectoryEntry)> {
-        let entries = self.0.chunks_exact(ENTRY).enumerate();
+        let entries = self.entry_bytes().iter().enumerate();
         entries.filter_map(|(index, bytes)| Some((index, format::decode_entry(bytes).flatten()?)))
     }
 
@@ -110,5 +131,7 @@ pub(crate) fn position(page: PageId) -> (usize, usize) {
 
 /// The inverse of [`position`].
 pub(crate) fn page_at(chunk: usize, index: usize) -> PageId {
-    PageId((chunk * CHUNK_ENTRIES + index) as u32)
+    // There are no more chunks than page ids have room for.
+    let number = chunk.saturating_mul(CHUNK_ENTRIES).saturating_add(index);
+    PageId(u32::try_from(number).unwrap_or(u32::MAX))
 }

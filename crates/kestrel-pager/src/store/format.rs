@@ -2,6 +2,19 @@
 //!
 //! Everything is little-endian. Decoding is total: any bytes give a value or `None`.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use crc32fast::Hasher;
 use kestrel_check::planted::{Bug, is_planted};
 
@@ -37,7 +50,7 @@ const IMAGE_MAGIC: [u8; 4] = *b"KIMG";
 const BLOB_MAGIC: [u8; 4] = *b"KBLB";
 const ROOT_MAGIC: [u8; 4] = *b"KROT";
 
-const _: () = assert!((CHUNK as u64).is_multiple_of(SECTOR) && FOOTER < SECTOR as usize);
+const _: () = assert!((CHUNK as u64).is_multiple_of(SECTOR) && (FOOTER as u64) < SECTOR);
 
 /// The `N` bytes at `at`, if they are there.
 pub(crate) fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
@@ -46,7 +59,7 @@ pub(crate) fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> 
 
 /// Sectors of the extent of a payload of `len` bytes.
 pub(crate) fn sectors_for(len: u64) -> u64 {
-    (len + FOOTER as u64).div_ceil(SECTOR)
+    len.saturating_add(FOOTER as u64).div_ceil(SECTOR)
 }
 
 /// What the checksums of a database's images, blobs, chunks and roots start from, so that another database's are
@@ -158,7 +171,7 @@ pub(crate) fn decode_entry(bytes: &[u8]) -> Option<Option<DirectoryEntry>> {
     let checksum = u32::from_le_bytes(field(bytes, 8)?);
     let len = u32::from_le_bytes(field(bytes, 12)?);
     let blob_len = location.is_blob().then_some(len);
-    let sound = location.tag() == checksum as u16 && (blob_len.is_some() || len == 0);
+    let sound = location.tag() == super::location::tag_of(checksum) && (blob_len.is_some() || len == 0);
     sound.then_some(Some(DirectoryEntry { location, blob_len, checksum }))
 }
 
@@ -172,9 +185,10 @@ pub(crate) struct ChunkReference {
 /// Encodes the block that a superblock points to.
 pub(crate) fn encode_root(chunks: &[Option<ChunkReference>], state: &CheckpointState) -> Vec<u8> {
     debug_assert!(chunks.len() <= CHUNKS_MAX);
-    let mut bytes = Vec::with_capacity(ROOT_HEADER + chunks.len() * ENTRY + state.user.len());
+    let mut bytes = Vec::new();
     bytes.extend_from_slice(&ROOT_MAGIC);
-    bytes.extend_from_slice(&(chunks.len() as u32).to_le_bytes());
+    let count = u32::try_from(chunks.len()).unwrap_or(u32::MAX);
+    bytes.extend_from_slice(&count.to_le_bytes());
     bytes.extend_from_slice(&(state.user.len() as u64).to_le_bytes());
     for chunk in chunks {
         let mut reference = [0; ENTRY];
@@ -196,12 +210,12 @@ pub(crate) fn decode_root(bytes: &[u8]) -> Option<(Vec<Option<ChunkReference>>, 
     let count = u32::from_le_bytes(field(bytes, 4)?) as usize;
     let user = u64::from_le_bytes(field(bytes, 8)?);
     let rest = bytes.get(ROOT_HEADER..)?;
-    if count > CHUNKS_MAX || rest.len() / ENTRY < count || (rest.len() - count * ENTRY) as u64 != user {
+    let (references, rest) = rest.split_at_checked(count.checked_mul(ENTRY)?)?;
+    if count > CHUNKS_MAX || rest.len() as u64 != user {
         return None;
     }
-    let (references, user) = rest.split_at(count * ENTRY);
     let chunks = references.chunks_exact(ENTRY).map(decode_reference).collect::<Option<Vec<_>>>()?;
-    Some((chunks, user))
+    Some((chunks, rest))
 }
 
 fn decode_reference(bytes: &[u8]) -> Option<Option<ChunkReference>> {

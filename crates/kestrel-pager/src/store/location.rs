@@ -1,5 +1,18 @@
 //! Where an image lies: one word that fits the page table beside its tag bit.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use std::fmt;
 
 use super::format::{FIRST_SECTOR, FOOTER, SECTOR, sectors_for};
@@ -59,17 +72,17 @@ impl Location {
     /// The first byte's position in the data file.
     #[must_use]
     pub fn offset(self) -> u64 {
-        self.sector() * SECTOR
+        self.sector().saturating_mul(SECTOR)
     }
 
     /// At most how many packed bytes the image there has.
     pub(crate) fn image_bytes_max(self) -> u32 {
-        u32::from(self.sectors()) * SECTOR as u32 - FOOTER as u32
+        payload_max(u64::from(self.sectors()))
     }
 
     /// What [`Location::image_bytes_max`] will say of an image of `len` packed bytes.
     pub(crate) fn image_bound(len: u32) -> u32 {
-        sectors_for(len.into()) as u32 * SECTOR as u32 - FOOTER as u32
+        payload_max(sectors_for(len.into()))
     }
 
     pub(crate) fn sector(self) -> u64 {
@@ -78,12 +91,14 @@ impl Location {
 
     /// Length of an image in sectors; zero for a blob.
     pub(crate) fn sectors(self) -> u8 {
-        (self.0 >> TAG_BITS) as u8
+        let [_, _, sectors, ..] = self.0.to_le_bytes();
+        sectors
     }
 
     /// The low 16 bits of the checksum.
     pub(crate) fn tag(self) -> u16 {
-        self.0 as u16
+        let [low, high, ..] = self.0.to_le_bytes();
+        u16::from_le_bytes([low, high])
     }
 
     /// The sectors that the image, or the blob of `blob_len` bytes, takes up.
@@ -92,6 +107,17 @@ impl Location {
         let sectors = blob_len.map_or(u64::from(self.sectors()), |len| sectors_for(u64::from(len)));
         Extent { sector: self.sector(), sectors }
     }
+}
+
+/// The part of a checksum that a location holds: its low 16 bits.
+pub(crate) fn tag_of(checksum: u32) -> u16 {
+    let [low, high, ..] = checksum.to_le_bytes();
+    u16::from_le_bytes([low, high])
+}
+
+/// What an extent has room for beside the footer. Sums of lengths that do not fit 32 bits saturate: there is no such image.
+fn payload_max(sectors: u64) -> u32 {
+    u32::try_from(sectors.saturating_mul(SECTOR).saturating_sub(FOOTER as u64)).unwrap_or(u32::MAX)
 }
 
 impl fmt::Debug for Location {
@@ -110,17 +136,17 @@ pub(crate) struct Extent {
 impl Extent {
     /// The first sector behind the run.
     pub(crate) fn end(self) -> u64 {
-        self.sector + self.sectors
+        self.sector.saturating_add(self.sectors)
     }
 
     /// The first byte's position in the data file.
     pub(crate) fn offset(self) -> u64 {
-        self.sector * SECTOR
+        self.sector.saturating_mul(SECTOR)
     }
 
     /// Length in bytes.
     pub(crate) fn bytes(self) -> u64 {
-        self.sectors * SECTOR
+        self.sectors.saturating_mul(SECTOR)
     }
 }
 

@@ -1,5 +1,18 @@
 //! Creating a data file, opening one, and the superblock.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::{AtomicBool, AtomicU64};
 use std::io;
@@ -12,7 +25,7 @@ use super::allocator::{Allocator, REGION_BYTES};
 use super::directory::{Chunk, Directory, page_at};
 use super::format::{self, CHUNK, ChunkReference, FILE, FILE_IN_CREATION, SECTOR};
 use super::location::Extent;
-use super::superblock::{self, SLOT, SLOTS, Superblock};
+use super::superblock::{self, SECTOR_BYTES, SLOT, SLOTS, Superblock};
 use super::{CheckpointState, Claim, PageStore, StoreOptions};
 use crate::{Error, PageId};
 
@@ -80,7 +93,7 @@ impl PageStore {
         storage.sync_directory().map_err(|e| Error::io("syncing the database's directory", e))?;
         let directory = store.directory.get_mut();
         directory.root = written.root;
-        directory.number = SLOTS as u64 - 1;
+        directory.number = const { SLOTS as u64 - 1 };
         Ok(store)
     }
 
@@ -89,7 +102,7 @@ impl PageStore {
     pub fn open(storage: &dyn Storage) -> Result<(PageStore, CheckpointState), Error> {
         let file = storage.open(FILE).map_err(|e| Error::io("opening the data file", e))?;
         let len = file.len().map_err(|e| Error::io("measuring the data file", e))?;
-        let mut head = vec![0; len.min((SLOT * SLOTS) as u64) as usize];
+        let mut head = vec![0; usize::try_from(len).unwrap_or(usize::MAX).min(SLOT * SLOTS)];
         file.read_exact_at(&mut head, 0).map_err(|e| Error::io("reading the superblocks", e))?;
         let superblock = superblock::choose(&head)?;
         // What is about to be trusted, to let the log be recycled and what older checkpoints held be overwritten, has to be
@@ -97,7 +110,8 @@ impl PageStore {
         // only. If its sync failed, the system may even call the cached superblock clean, and sync it no more: so it is
         // written once more. These are the same bytes, so a crash meanwhile leaves the slot as it was or as it should be. All
         // that it names was durable before it was written the first time.
-        let slot = &superblock.encode()[..SECTOR as usize];
+        let slot = superblock.encode();
+        let slot = slot.first_chunk::<SECTOR_BYTES>().unwrap_or(&[0; SECTOR_BYTES]);
         file.write_all_at(slot, superblock.offset())
             .map_err(|e| Error::storing("writing the superblock once more", SECTOR, e))?;
         file.sync_data().map_err(|e| Error::io("syncing the data file", e))?;
@@ -139,7 +153,7 @@ impl PageStore {
 
     /// Loads the directory and claims all it names; the root's opaque bytes.
     fn load(&mut self, superblock: &Superblock) -> Result<Vec<u8>, Error> {
-        let offset = superblock.root_sector * SECTOR;
+        let offset = superblock.root_sector.saturating_mul(SECTOR);
         let damage = |detail: &str| Error::corrupted(None, offset, detail);
         // Before memory is asked for.
         if superblock.root_len > self.file_bytes().saturating_sub(offset) {
@@ -148,7 +162,9 @@ impl PageStore {
         let sectors = superblock.root_len.div_ceil(SECTOR);
         let root = Extent { sector: superblock.root_sector, sectors };
         self.claim_loaded(root, Claim::Durable, None)?;
-        let mut bytes = vec![0; superblock.root_len as usize];
+        let root_len = usize::try_from(superblock.root_len)
+            .map_err(|_| damage("the directory's root is longer than memory"))?;
+        let mut bytes = vec![0; root_len];
         self.read(&mut bytes, offset, None)?;
         if format::checksum(self.seed, &[&bytes]) != superblock.root_checksum {
             return Err(damage("the checksum of the directory's root is wrong"));
@@ -176,22 +192,28 @@ impl PageStore {
         for (_, chunk) in &present {
             self.claim_loaded(chunk.extent(), Claim::Durable, None)?;
         }
-        let runs: Vec<&[(usize, ChunkReference)]> = present
+        // Each with the place where it begins.
+        let runs: Vec<(u64, &[(usize, ChunkReference)])> = present
             .chunk_by(|(_, a), (_, b)| a.extent().end() == b.sector)
             .flat_map(|run| run.chunks(READ_MAX / CHUNK))
+            .filter_map(|run| Some((run.first()?.1.extent().offset(), run)))
             .collect();
+        let bytes_of = |run: &[(usize, ChunkReference)]| run.len().saturating_mul(CHUNK);
         let mut chunks = vec![None; references.len()];
         let mut buffer = Vec::new();
         for window in runs.chunks(64) {
-            for run in window {
-                self.file.will_need(run[0].1.extent().offset(), (run.len() * CHUNK) as u64);
+            for (offset, run) in window {
+                self.file.will_need(*offset, bytes_of(run) as u64);
             }
-            for run in window {
-                buffer.resize(run.len() * CHUNK, 0);
-                self.read(&mut buffer, run[0].1.extent().offset(), None)?;
+            for (offset, run) in window {
+                buffer.resize(bytes_of(run), 0);
+                self.read(&mut buffer, *offset, None)?;
                 let (pieces, _) = buffer.as_chunks::<CHUNK>();
                 for ((number, reference), bytes) in run.iter().zip(pieces) {
-                    chunks[*number] = Some(self.check_chunk(*number, *reference, bytes)?);
+                    let chunk = self.check_chunk(*number, *reference, bytes)?;
+                    if let Some(place) = chunks.get_mut(*number) {
+                        *place = Some(chunk);
+                    }
                 }
             }
         }
@@ -211,7 +233,7 @@ impl PageStore {
 
     /// Claims what the newest checkpoint names.
     fn claim_loaded(&mut self, extent: Extent, claim: Claim, page: Option<PageId>) -> Result<(), Error> {
-        if extent.end() * SECTOR > self.file_bytes() {
+        if extent.end().saturating_mul(SECTOR) > self.file_bytes() {
             return Err(Error::corrupted(page, extent.offset(), "the file ends before"));
         }
         if extent.sectors == 0 || !self.allocator.get_mut().try_claim(extent, claim) {

@@ -3,6 +3,19 @@
 //! A slot's content lies within one sector and carries its own checksum, so a torn slot is an invalid one, and the
 //! other still names the checkpoint before.
 
+// Bytes from a disk are met here: nothing is indexed, cut short or added up without a check.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
 use kestrel_check::planted::{Bug, is_planted};
 
 use super::format::{FIRST_SECTOR, SECTOR, field};
@@ -20,7 +33,10 @@ const MAGIC: [u8; 8] = *b"KESTRDAT";
 const CHECKSUM_AT: usize = 508;
 const USED: usize = 80;
 
-const _: () = assert!(SLOT * SLOTS <= (FIRST_SECTOR * SECTOR) as usize && CHECKSUM_AT + 4 == SECTOR as usize);
+/// Bytes of a slot that may not be zero: one sector.
+pub(crate) const SECTOR_BYTES: usize = CHECKSUM_AT + 4;
+
+const _: () = assert!((SLOT * SLOTS) as u64 <= FIRST_SECTOR * SECTOR && SECTOR_BYTES as u64 == SECTOR);
 
 /// What a slot says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +67,12 @@ enum Slot {
     Foreign,
 }
 
+/// The slot of a checkpoint: its number's lowest bit.
+fn slot_of(number: u64) -> u64 {
+    const _: () = assert!(SLOTS == 2);
+    number & 1
+}
+
 /// Whether this crate can handle pages of that size.
 pub(crate) fn is_page_size(bytes: u32) -> bool {
     bytes.is_power_of_two() && (4096..=65536).contains(&bytes)
@@ -59,7 +81,7 @@ pub(crate) fn is_page_size(bytes: u32) -> bool {
 impl Superblock {
     /// Where the checkpoint's slot begins.
     pub(crate) fn offset(&self) -> u64 {
-        (self.number % SLOTS as u64) * SLOT as u64
+        if slot_of(self.number) == 0 { 0 } else { SLOT as u64 }
     }
 
     pub(crate) fn encode(&self) -> [u8; SLOT] {
@@ -118,8 +140,8 @@ impl Superblock {
 
 /// The valid slots, by slot.
 pub(crate) fn valid(bytes: &[u8]) -> [Option<Superblock>; SLOTS] {
-    std::array::from_fn(|slot| match Superblock::decode(bytes.get(slot * SLOT..)?)? {
-        Slot::Valid(superblock) if superblock.number % SLOTS as u64 == slot as u64 => Some(superblock),
+    std::array::from_fn(|slot| match Superblock::decode(bytes.chunks(SLOT).nth(slot)?)? {
+        Slot::Valid(superblock) if slot_of(superblock.number) == slot as u64 => Some(superblock),
         _ => None,
     })
 }
@@ -134,7 +156,7 @@ pub(crate) fn newest(bytes: &[u8]) -> Option<Superblock> {
 pub(crate) fn problems(bytes: &[u8], newest: u64) -> Vec<(usize, String)> {
     let expected = [newest, newest.saturating_sub(1)];
     let judge = |slot: usize| {
-        let bytes = bytes.get(slot * SLOT..)?.get(..SECTOR as usize)?;
+        let bytes = bytes.chunks(SLOT).nth(slot)?.get(..SECTOR_BYTES)?;
         match Superblock::decode(bytes)? {
             Slot::Valid(superblock) if expected.contains(&superblock.number) => Some(None),
             Slot::Valid(superblock) => Some(Some(format!("it is of checkpoint {}", superblock.number))),
@@ -155,7 +177,7 @@ pub(crate) fn choose(bytes: &[u8]) -> Result<Superblock, Error> {
     for (slot, (number, bytes)) in slots.iter_mut().zip((0u64..).zip(bytes.chunks(SLOT))) {
         // A file cut within a slot's first sector.
         *slot = Superblock::decode(bytes).unwrap_or(Slot::Empty);
-        if matches!(*slot, Slot::Valid(superblock) if superblock.number % SLOTS as u64 != number) {
+        if matches!(*slot, Slot::Valid(superblock) if slot_of(superblock.number) != number) {
             // A copy of the other slot.
             *slot = Slot::Damaged;
         }
