@@ -52,6 +52,11 @@ impl Files {
         storage
     }
 
+    /// What is in them, in the order of their names.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|(_, bytes)| bytes.as_slice())
+    }
+
     /// How long all are together.
     pub(crate) fn bytes(&self) -> usize {
         self.0.iter().map(|(_, bytes)| bytes.len()).sum()

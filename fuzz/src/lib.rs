@@ -4,6 +4,7 @@
 //! file ([`Input`](input::Input)): random bytes are then a workload, and a checksum need not be guessed to get behind it.
 
 pub mod api_model;
+pub mod hostile;
 pub mod input;
 pub mod log_replay;
 pub mod node_decode;
