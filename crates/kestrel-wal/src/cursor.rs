@@ -200,7 +200,8 @@ pub(crate) fn search(
     let Some((_, file)) = segments.holding(base) else { return Ok(()) };
     file.will_need(range.start, range.end.saturating_sub(range.start));
     // Recovery refuses a file that was cut; a survey looks at what is left of it.
-    let size = file.len().map_or(layout.segment_size, |len| len.min(layout.segment_size));
+    let len = file.len().map_err(|e| Error::storage("measuring the log", e))?;
+    let size = len.min(layout.segment_size);
     let range = range.start..range.end.min(size);
     let mut outer = Window::new(&*file, base, size);
     let mut inner = Window::new(&*file, base, size);
