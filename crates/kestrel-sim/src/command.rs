@@ -15,7 +15,7 @@ use crate::run::{run, run_seed};
 use crate::shrink::shrink;
 use crate::world::{Finding, Report};
 
-/// In so many hundredths of the seeds each fault has to fire,
+/// What fires in fewer hundredths of the seeds is told of,
 const FIRED_PERCENT_MIN: u64 = 20;
 /// which fewer seeds than this do not tell.
 const SEEDS_TO_TELL: u64 = 200;
@@ -159,7 +159,7 @@ pub fn execute(arguments: &Arguments) -> Result<bool, String> {
         println!("too seldom: {fault} fired in less than {FIRED_PERCENT_MIN} % of the seeds");
     }
     println!("{} findings", found.findings.len());
-    Ok(found.findings.is_empty() && (seldom.is_empty() || until_found))
+    Ok(found.findings.is_empty())
 }
 
 fn tell(seed: u64, finding: &Finding, small: bool) {

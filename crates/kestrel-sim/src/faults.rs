@@ -63,11 +63,11 @@ impl Faults {
     /// Faults of a cycle of so many steps, each with the step before which it comes.
     pub(crate) fn of_a_cycle(&mut self, steps: u64) -> Vec<(u64, Step)> {
         let mut coming = Vec::new();
-        if !self.on || self.random.percent(25) {
+        if !self.on || self.random.percent(15) {
             return coming;
         }
         let (from, until) = (self.random.below(steps / 2 + 1), steps * 9 / 10);
-        for _ in 0..self.random.between(1, 4) {
+        for _ in 0..self.random.between(2, 6) {
             let when = self.random.between(from, until.max(from + 1));
             coming.push((when, self.some_error()));
         }
@@ -96,9 +96,9 @@ impl Faults {
         ]);
         let target = self.random.one_of(&[Target::Any, Target::Any, Target::Data, Target::Log]);
         let when = match self.random.below(6) {
-            0 => When::From(self.random.below(6)),
+            0 => When::From(self.random.below(4)),
             1 => When::Sometimes(1 << 13),
-            _ => When::Nth(self.random.below(6)),
+            _ => When::Nth(self.random.below(4)),
         };
         Step::Plan(FaultPlan { fault, target, when })
     }
@@ -106,7 +106,7 @@ impl Faults {
     /// Faults that nothing can be asked about but that they are noticed.
     pub(crate) fn of_the_end(&mut self, steps: u64) -> Vec<(u64, Step)> {
         let mut coming = Vec::new();
-        for _ in 0..self.random.between(1, 5) {
+        for _ in 0..self.random.between(3, 8) {
             let fault = self.random.one_of(&[
                 DiskFault::LostWrite,
                 DiskFault::MisdirectedWrite,
@@ -120,8 +120,8 @@ impl Faults {
             let target = self.random.one_of(&[Target::Any, Target::Any, Target::Data, Target::Log]);
             let when = match self.random.below(3) {
                 0 => When::Nth(self.random.below(8)),
-                1 => When::Sometimes(1 << 12),
-                _ => When::Sometimes(1 << 14),
+                1 => When::Sometimes(1 << 13),
+                _ => When::Sometimes(1 << 15),
             };
             let at = self.random.below(steps);
             coming.push((at, Step::Plan(FaultPlan { fault, target, when })));
