@@ -36,6 +36,25 @@ pub mod plain {
 /// How often whoever waits for other threads gives way to them before it sleeps.
 pub const YIELDS: usize = 1_500;
 
+/// Takes a lock that others hold for some microseconds. To sleep, and be woken, takes longer than that, and a processor that has
+/// nothing else to do sleeps as well: so this looks again for some hundred microseconds, in which it lets others run now and
+/// then, before it sleeps.
+pub fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    const LOOKS: usize = if cfg!(kestrel_shuttle) { 1 } else { 64 };
+    const PAUSES: usize = 64;
+    for look in 1..=LOOKS {
+        if let Some(guard) = mutex.try_lock() {
+            return guard;
+        }
+        if look % 4 == 0 {
+            yield_now();
+        } else {
+            (0..PAUSES).for_each(|_| std::hint::spin_loop());
+        }
+    }
+    mutex.lock()
+}
+
 /// Lets other threads run, for whoever has looked in vain `looks` times for what they are to do. Gives way at first, which is
 /// enough where they run or are ready to. Later it sleeps for a millisecond: where the system has other things to do than to
 /// run them, giving way passes the time of nobody.

@@ -2,7 +2,7 @@
 
 use kestrel_check::planted::{Bug, is_planted};
 use kestrel_check::sync::atomic::Ordering;
-use kestrel_check::sync::yield_now;
+use kestrel_check::sync::{lock_soon, yield_now};
 use std::sync::Arc;
 
 use kestrel_pager::{Change, Stay, Timestamp, TreeId};
@@ -108,7 +108,7 @@ impl Core {
             // All that can be done before the gate; under it, little is left.
             state.draft.overlay.seal();
             self.validate(state, &mut validation)?;
-            let gate = self.gate.lock();
+            let gate = lock_soon(&self.gate);
             self.check_open()?;
             self.check_writable()?;
             if validation.is_behind(Timestamp(self.newest_claims.load(Ordering::Acquire))) {
