@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use kestrel_check::sync::atomic::{AtomicPtr, Ordering};
+use kestrel_check::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::alloc::Layout;
 use std::ptr::NonNull;
 
@@ -20,27 +20,61 @@ const CHUNKS: usize = if cfg!(any(miri, kestrel_shuttle)) { 16 } else { 1 << (32
 
 /// Links by page id.
 pub(crate) struct PageTable {
-    chunks: Box<[AtomicPtr<Link>]>,
+    /// `CHUNKS` pointers, constant after construction.
+    #[cfg(not(any(miri, kestrel_shuttle, kestrel_loom)))]
+    top: NonNull<AtomicPtr<Link>>,
+    #[cfg(any(miri, kestrel_shuttle, kestrel_loom))]
+    top: Box<[AtomicPtr<Link>]>,
+    /// All chunks that exist have smaller indices.
+    grown: AtomicUsize,
+    /// What `top` points into. A mapping is zero without being written to, however often tables are made; an allocation
+    /// of this size need not be.
+    #[cfg(not(any(miri, kestrel_shuttle, kestrel_loom)))]
+    _mapping: memmap2::MmapMut,
 }
+
+// SAFETY: `top` points into what the table owns, and is used as a slice of atomics only.
+unsafe impl Send for PageTable {}
+// SAFETY: as above.
+unsafe impl Sync for PageTable {}
 
 impl PageTable {
     /// An empty table. The top level is address space only until it is touched.
+    ///
+    /// # Panics
+    /// If the process cannot have 8 MiB more of address space.
+    #[cfg(not(any(miri, kestrel_shuttle, kestrel_loom)))]
     pub(crate) fn new() -> PageTable {
-        let layout = Layout::array::<AtomicPtr<Link>>(CHUNKS).expect("the top level is small");
-        // SAFETY: the layout's size is not zero.
-        let zeroed = unsafe { std::alloc::alloc_zeroed(layout) }.cast::<AtomicPtr<Link>>();
-        if zeroed.is_null() {
-            std::alloc::handle_alloc_error(layout);
-        }
-        // SAFETY: the allocation has the layout of such a slice; an all-zero `AtomicPtr` is a null pointer, a valid value.
-        let chunks = unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(zeroed, CHUNKS)) };
-        PageTable { chunks }
+        let bytes = CHUNKS * size_of::<AtomicPtr<Link>>();
+        let mut mapping = memmap2::MmapMut::map_anon(bytes).expect("address space for the page table");
+        // A mapping begins at a page, and so is aligned; zeros are null pointers, which are valid.
+        let top = NonNull::new(mapping.as_mut_ptr().cast()).expect("a mapping is never at address zero");
+        PageTable { top, grown: AtomicUsize::new(0), _mapping: mapping }
+    }
+
+    /// An empty table.
+    #[cfg(any(miri, kestrel_shuttle, kestrel_loom))]
+    pub(crate) fn new() -> PageTable {
+        let top = (0..CHUNKS).map(|_| AtomicPtr::default()).collect();
+        PageTable { top, grown: AtomicUsize::new(0) }
+    }
+
+    #[cfg(any(miri, kestrel_shuttle, kestrel_loom))]
+    fn chunks(&self) -> &[AtomicPtr<Link>] {
+        &self.top
+    }
+
+    #[cfg(not(any(miri, kestrel_shuttle, kestrel_loom)))]
+    #[inline]
+    fn chunks(&self) -> &[AtomicPtr<Link>] {
+        // SAFETY: the mapping holds that many pointers and lives as long as the table; nobody has it mutably.
+        unsafe { std::slice::from_raw_parts(self.top.as_ptr(), CHUNKS) }
     }
 
     /// The page's link, if its chunk exists.
     #[inline]
     pub(crate) fn get(&self, id: PageId) -> Option<&Link> {
-        let slot = self.chunks.get((id.0 >> CHUNK_BITS) as usize)?;
+        let slot = self.chunks().get((id.0 >> CHUNK_BITS) as usize)?;
         let chunk = NonNull::new(slot.load(Ordering::Acquire))?;
         // SAFETY: a published chunk has CHUNK entries and lives as long as the table; the index is below CHUNK.
         Some(unsafe { chunk.add(id.0 as usize & (CHUNK - 1)).as_ref() })
@@ -55,7 +89,9 @@ impl PageTable {
     }
 
     fn grow(&self, index: usize) {
-        let slot = &self.chunks[index];
+        // Before the chunk is there: so a table that is dropped knows of it.
+        self.grown.fetch_max(index + 1, Ordering::Relaxed);
+        let slot = &self.chunks()[index];
         // SAFETY: the layout's size is not zero; an all-zero link is an empty link.
         let fresh = unsafe { std::alloc::alloc_zeroed(Self::chunk_layout()) }.cast::<Link>();
         if fresh.is_null() {
@@ -76,7 +112,7 @@ impl PageTable {
     /// Calls `visit` for the link of every page id below `limit` whose chunk exists.
     pub(crate) fn for_each(&self, limit: u32, mut visit: impl FnMut(PageId, &Link)) {
         for index in 0..(limit as usize).div_ceil(CHUNK).min(CHUNKS) {
-            if self.chunks[index].load(Ordering::Acquire).is_null() {
+            if self.chunks()[index].load(Ordering::Acquire).is_null() {
                 continue;
             }
             let first = (index as u32) << CHUNK_BITS;
@@ -96,8 +132,8 @@ impl PageTable {
 
 impl Drop for PageTable {
     fn drop(&mut self) {
-        for slot in &mut self.chunks {
-            let chunk = *slot.get_mut();
+        for slot in &self.chunks()[..self.grown.load(Ordering::Relaxed)] {
+            let chunk = slot.load(Ordering::Relaxed);
             if !chunk.is_null() {
                 // SAFETY: allocated in `grow` with this layout; links need no drop (the pager releases versions).
                 unsafe { std::alloc::dealloc(chunk.cast(), Self::chunk_layout()) };
