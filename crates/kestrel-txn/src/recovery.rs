@@ -83,15 +83,16 @@ pub(crate) fn io_error(what: &str, error: &std::io::Error) -> Error {
 fn create(storage: &Arc<dyn Storage>, options: &EngineOptions) -> Result<(), Error> {
     let names = storage.list().map_err(|error| io_error("listing the directory", &error))?;
     let place = storage.describe();
+    let unfinished = names.iter().any(|name| name == MARKER);
+    if !unfinished && names.iter().any(|name| name.starts_with(LOG_PREFIX)) {
+        let message = format!("{place} holds a log but no data file; restore kestrel.data from a backup");
+        return Err(Error::new(ErrorKind::Corrupted, message));
+    }
     if !options.create {
         let message = format!("there is no database in {place}; check the path, or let it be created");
         return Err(Error::new(ErrorKind::NotFound, message));
     }
-    if !names.iter().any(|name| name == MARKER) {
-        if names.iter().any(|name| name.starts_with(LOG_PREFIX)) {
-            let message = format!("{place} holds a log but no data file; restore kestrel.data from a backup");
-            return Err(Error::new(ErrorKind::Corrupted, message));
-        }
+    if !unfinished {
         if let Some(other) = names.iter().find(|name| !name.starts_with("kestrel.") && !name.starts_with('.'))
         {
             let message =

@@ -33,6 +33,16 @@ fn tamper(directory: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).unwrap();
 }
 
+#[test]
+fn a_log_without_its_data_file_is_damage_however_it_is_opened() {
+    let directory = created();
+    fs::remove_file(directory.path().join(DATA_FILE)).unwrap();
+    for create in [true, false] {
+        let opened = Database::builder().create(create).open(directory.path());
+        fails(opened, ErrorKind::Corrupted, &["kestrel.data"]);
+    }
+}
+
 /// The CRC-32 of IEEE 802.3, bit by bit.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
