@@ -184,6 +184,18 @@ impl CrashStorage {
         self.state.lock().plan.add(fault);
     }
 
+    /// Plans a failure from the operation of this number on (the first operation of a storage has number 0): what it says
+    /// of operations that succeed first counts from there.
+    pub fn fail_from(&self, number: u64, fault: Fault) {
+        self.state.lock().plan.add_from(number, fault);
+    }
+
+    /// Whether a failure is still to come.
+    #[must_use]
+    pub fn has_faults(&self) -> bool {
+        !self.state.lock().plan.is_empty()
+    }
+
     /// Turns the power off during the operation of this number (the first operation of a storage has number 0): that
     /// operation is left half done and fails, all later ones fail without effect.
     pub fn stop_at(&self, number: u64) {

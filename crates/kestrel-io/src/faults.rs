@@ -113,6 +113,8 @@ pub(crate) enum Verdict {
 pub(crate) struct FaultPlan {
     counts: OperationCounts,
     faults: Vec<Fault>,
+    /// Those that are planned once the operation of a number comes.
+    later: Vec<(u64, Fault)>,
     /// The number of the operation during which the power goes off, counting from 0.
     stop_at: Option<u64>,
 }
@@ -126,8 +128,17 @@ impl FaultPlan {
         self.faults.push(fault);
     }
 
+    pub(crate) fn add_from(&mut self, number: u64, fault: Fault) {
+        self.later.push((number, fault));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.faults.is_empty() && self.later.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.faults.clear();
+        self.later.clear();
         self.stop_at = None;
     }
 
@@ -147,6 +158,13 @@ impl FaultPlan {
             Some(stop) if number > stop => return Verdict::PowerIsOff,
             _ => {}
         }
+        let faults = &mut self.faults;
+        self.later.retain(|(from, fault)| {
+            if number >= *from {
+                faults.push(*fault);
+            }
+            number < *from
+        });
         let mut verdict = Verdict::Succeed;
         self.faults.retain_mut(|fault| {
             if fault.operation.is_some_and(|only| only != operation) {

@@ -13,6 +13,7 @@ pub mod deed;
 pub mod digest;
 pub mod disk;
 mod execute;
+pub mod exhaustive;
 mod faults;
 pub mod full;
 mod generate;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kestrel_sim::{command, full, kill, trace};
+use kestrel_sim::{command, exhaustive, full, kill, trace};
 
 /// Looks for ways in which a database loses or garbles what it was given. Without a command: runs seeded worlds on a disk
 /// that fails. Ends with 1 if it finds something, with 2 if it could not run.
@@ -18,6 +18,7 @@ struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Exhaustive(exhaustive::Arguments),
     Kill(kill::Arguments),
     /// The process that `kill` kills
     #[command(hide = true)]
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let outcome = match arguments.command {
         None => command::execute(&arguments.seeds),
+        Some(Command::Exhaustive(arguments)) => exhaustive::run(&arguments),
         Some(Command::Kill(arguments)) => kill::run(&arguments),
         Some(Command::KillChild(arguments)) => kill::run_child(&arguments),
         Some(Command::Trace(arguments)) => trace::run(&arguments),
