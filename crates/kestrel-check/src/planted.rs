@@ -84,14 +84,10 @@ bugs! {
         ExtentsFreedTooEarly,
         /// A checkpoint that failed keeps the room that it took.
         CheckpointRoomLeaks,
-        /// The checksum of a superblock is not compared.
-        SuperblockChecksumIgnored,
         /// The checksum of a page image is not compared.
         ImageChecksumIgnored,
         /// Whatever image lies in a page's place is taken for the page's: another's, or an older one.
         ImageNotIdentified,
-        /// The checksum of a chunk of the directory is not compared.
-        ChunkChecksumIgnored,
         /// The checksum of a large value is not compared.
         LargeValueChecksumIgnored,
         /// The last sector of a large value is not written.

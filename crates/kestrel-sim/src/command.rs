@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::apart::{on_threads, processors};
 use crate::disk::DiskFault;
 use crate::generate::{Program, Shape};
+use crate::planting::plant;
 use crate::run::{run, run_seed};
 use crate::shrink::shrink;
 use crate::world::{Finding, Report};
@@ -129,9 +130,7 @@ pub fn run_seeds(
 
 /// Runs the command; whether nothing is wrong.
 pub fn execute(arguments: &Arguments) -> Result<bool, String> {
-    if let Some(name) = &arguments.plant {
-        plant(name)?;
-    }
+    plant(arguments.plant.as_deref())?;
     if let Some(seed) = arguments.replay {
         return replay(seed, arguments.keep.as_deref());
     }
@@ -238,19 +237,6 @@ fn list(numbers: &[usize]) -> String {
         rest = &rest[run..];
     }
     list
-}
-
-#[cfg(kestrel_planted)]
-fn plant(name: &str) -> Result<(), String> {
-    use kestrel_check::planted::{Bug, plant};
-    let bug = Bug::ALL.iter().find(|bug| format!("{bug:?}") == name);
-    plant(Some(*bug.ok_or_else(|| format!("there is no bug {name}; there are {:?}", Bug::ALL))?));
-    Ok(())
-}
-
-#[cfg(not(kestrel_planted))]
-fn plant(name: &str) -> Result<(), String> {
-    Err(format!("{name} can be planted only in a build with RUSTFLAGS=\"--cfg kestrel_planted\""))
 }
 
 #[cfg(test)]

@@ -72,8 +72,15 @@ impl Faults {
             coming.push((when, self.some_error()));
         }
         coming.sort_by_key(|(when, _)| *when);
-        coming.push((until, Step::Repair));
+        // Otherwise whatever went wrong is met by the end of the process as it is.
+        if self.random.percent(60) {
+            coming.push((until, Step::Repair));
+        }
         coming
+    }
+
+    pub(crate) fn behind_a_cycle(&self) -> Option<Step> {
+        self.on.then_some(Step::Repair)
     }
 
     fn some_error(&mut self) -> Step {

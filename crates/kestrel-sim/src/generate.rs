@@ -60,6 +60,9 @@ impl Program {
             if random.percent(habits.burst_percent) {
                 steps.extend(habits.burst(&mut random));
             }
+            if random.percent(habits.long_percent) {
+                steps.extend(habits.long_transaction(&mut random));
+            }
             steps.extend(faults.at_the_beginning(cycle == 0));
             let mut coming = faults.of_a_cycle(count);
             for number in 0..count {
@@ -78,6 +81,7 @@ impl Program {
                 0 => Step::Kill,
                 _ => Step::Crash(random.word(), habits.crashes_while_opening(&mut random)),
             });
+            steps.extend(faults.behind_a_cycle());
         }
         if faults.ruins() {
             let count = random.between(shape.steps / 2, shape.steps);
@@ -147,6 +151,7 @@ struct Habits {
     /// Closures that are mostly about savepoints.
     savepoint_percent: u64,
     burst_percent: u64,
+    long_percent: u64,
     /// Length of the values of bursts.
     burst_len: u64,
     mark: u32,
@@ -195,6 +200,7 @@ impl Habits {
             nested_crash_percent: random.one_of(&[0, 30, 60]),
             savepoint_percent: random.one_of(&[0, 20, 60]),
             burst_percent: random.one_of(&[0, 30, 80]),
+            long_percent: random.one_of(&[0, 0, 0, 50]),
             burst_len: random.one_of(&[8, 70, 300, 900]),
             mark: 0,
         }
@@ -272,15 +278,59 @@ impl Habits {
         ops
     }
 
-    /// Small commits whose log records are all of one size: what a crash leaves of some lies where others begin later.
+    /// Small commits whose log records are all of one size. Sometimes the power goes off while they are written, and where some
+    /// of them were left, fewer are written then.
     fn burst(&mut self, random: &mut Random) -> Vec<Step> {
         let mut steps = vec![Step::Single(Op::Tree(0))];
-        for _ in 0..random.between(2, 12) {
-            self.mark += 1;
-            let value = Val { len: self.burst_len as u32, mark: self.mark };
-            steps.push(Step::Single(Op::Put(0, Key::Short(random.below(4) as u8), value)));
+        let count = random.between(2, 24);
+        steps.extend(self.small_commits(count, random));
+        if random.percent(50) {
+            steps.extend([Step::PowerOff(random.below(3) as u16), Step::Flush]);
+            let fewer = random.between(1, count);
+            steps.extend(self.small_commits(fewer, random));
+            steps.push(Step::Flush);
+            steps.push(match random.below(3) {
+                0 => Step::Kill,
+                1 => Step::Reopen(false),
+                _ => Step::Crash(random.word(), 0),
+            });
         }
         steps
+    }
+
+    /// A transaction too large for memory, behind whose first changes the log goes on to other segments before it commits.
+    fn long_transaction(&mut self, random: &mut Random) -> Vec<Step> {
+        let mut steps = vec![Step::Single(Op::Tree(0)), Step::Single(Op::Tree(1))];
+        steps.push(Step::Begin(Isolation::Snapshot, self.durability(random)));
+        // All of these mean the same transaction, as none begins or ends between them.
+        let which = random.word() as u8;
+        for _ in 0..random.between(2, 6) {
+            self.mark += 1;
+            let value = Val { len: 300, mark: self.mark };
+            steps.push(Step::Act(
+                which,
+                Op::Fill(0, random.below(2_000) as u16, 3, self.fill_max as u16, value),
+            ));
+        }
+        for _ in 0..random.between(10, 30) {
+            self.mark += 1;
+            let value = Val { len: 3_500, mark: self.mark };
+            steps.push(Step::Single(Op::Put(1, Key::Short(random.below(12) as u8), value)));
+        }
+        steps.extend([Step::Checkpoint, Step::Commit(which, false), Step::Flush]);
+        if random.percent(50) {
+            steps.push(Step::Crash(random.word(), 0));
+        }
+        steps
+    }
+
+    fn small_commits(&mut self, count: u64, random: &mut Random) -> Vec<Step> {
+        let mut commit = || {
+            self.mark += 1;
+            let value = Val { len: self.burst_len as u32, mark: self.mark };
+            Step::Single(Op::Put(0, Key::Short(random.below(4) as u8), value))
+        };
+        (0..count).map(|_| commit()).collect()
     }
 
     fn tree(&self, random: &mut Random) -> u8 {

@@ -22,6 +22,8 @@ mod history;
 mod judge;
 pub mod kill;
 pub mod model;
+pub mod planted;
+mod planting;
 mod random;
 mod run;
 mod shrink;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use kestrel_sim::{command, exhaustive, full, kill, trace};
+use kestrel_sim::{command, exhaustive, full, kill, planted, trace};
 
 /// Looks for ways in which a database loses or garbles what it was given. Without a command: runs seeded worlds on a disk
 /// that fails. Ends with 1 if it finds something, with 2 if it could not run.
@@ -23,6 +23,7 @@ enum Command {
     /// The process that `kill` kills
     #[command(hide = true)]
     KillChild(kill::ChildArguments),
+    Planted(planted::Arguments),
     Trace(trace::Arguments),
     FullDisk(full::Arguments),
 }
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Some(Command::Exhaustive(arguments)) => exhaustive::run(&arguments),
         Some(Command::Kill(arguments)) => kill::run(&arguments),
         Some(Command::KillChild(arguments)) => kill::run_child(&arguments),
+        Some(Command::Planted(arguments)) => planted::execute(&arguments),
         Some(Command::Trace(arguments)) => trace::run(&arguments),
         Some(Command::FullDisk(arguments)) => full::run(&arguments),
     };

@@ -222,7 +222,7 @@ impl PageStore {
 
     fn check_chunk(&self, number: usize, chunk: ChunkReference, bytes: &[u8; CHUNK]) -> Result<Chunk, Error> {
         let offset = chunk.extent().offset();
-        if Chunk::checksum(self.seed, bytes) != chunk.checksum && !is_planted(Bug::ChunkChecksumIgnored) {
+        if Chunk::checksum(self.seed, bytes) != chunk.checksum {
             let detail = format!("the checksum of directory chunk {number} is wrong");
             return Err(Error::corrupted(None, offset, detail));
         }

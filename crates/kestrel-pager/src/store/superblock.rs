@@ -16,8 +16,6 @@
     )
 )]
 
-use kestrel_check::planted::{Bug, is_planted};
-
 use super::format::{FIRST_SECTOR, SECTOR, field};
 use super::location::Location;
 use crate::{Error, Timestamp};
@@ -108,8 +106,7 @@ impl Superblock {
         if field::<8>(bytes, 0)? != MAGIC {
             return Some(if bytes.iter().all(|&b| b == 0) { Slot::Empty } else { Slot::Foreign });
         }
-        let intact = crc32fast::hash(checked).to_le_bytes() == field(bytes, CHECKSUM_AT)?;
-        if !intact && !is_planted(Bug::SuperblockChecksumIgnored) {
+        if crc32fast::hash(checked).to_le_bytes() != field(bytes, CHECKSUM_AT)? {
             return Some(Slot::Damaged);
         }
         let version = u32::from_le_bytes(field(bytes, 8)?);

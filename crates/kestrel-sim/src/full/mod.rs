@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 use clap::Args;
 use kestreldb::{Database, Error, ErrorKind, Timestamp};
 
-use crate::writers::planting::plant;
+use crate::planting::plant;
 use crate::writers::{Cut, Expected, OTHER, Record, Setting, Trees, Witness, Work, cut, judge};
 use mount::{Kind, Mount};
 

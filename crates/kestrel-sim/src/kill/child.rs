@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::notes::{Note, Pen};
-use crate::writers::planting::plant;
+use crate::planting::plant;
 use crate::writers::{Setting, Trees, Work, cut};
 
 /// Nobody lets it live that long: then something hangs.

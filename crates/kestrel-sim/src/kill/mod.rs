@@ -27,7 +27,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 pub use child::{ChildArguments, run as run_child};
 
-use crate::writers::planting::plant;
+use crate::planting::plant;
 use era::Era;
 use summary::Summary;
 

@@ -28,7 +28,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use kestreldb::storage::FileStorage;
 
-use crate::writers::planting::plant;
+use crate::planting::plant;
 use crate::writers::{Cut, Setting, Trees, Work, cut};
 use event::{Mark, Trace};
 use recording::Recording;

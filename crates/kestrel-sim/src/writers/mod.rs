@@ -14,7 +14,6 @@
 mod expected;
 mod judge;
 mod plan;
-pub(crate) mod planting;
 mod record;
 mod setting;
 mod work;
