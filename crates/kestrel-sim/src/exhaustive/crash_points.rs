@@ -21,7 +21,7 @@ fn another() -> Vec<Op> {
 }
 
 pub(super) fn run(size: Size, progress: &(dyn Fn(u64, u64) + Sync)) -> Summary {
-    let workloads = size.choose(1, 12, 240);
+    let workloads = size.choose(4, 12, 240);
     let shape = size.choose(Shape::SHORT, Shape::USUAL, Shape::USUAL);
     let limit = size.choose(32, usize::MAX, usize::MAX);
     in_units(workloads, progress, |unit, summary| {
