@@ -9,7 +9,7 @@ use kestrel_sim::{command, exhaustive, full, kill, planted, trace};
 /// that fails. Ends with 1 if it finds something, with 2 if it could not run.
 #[derive(Parser, Debug)]
 #[command(version, args_conflicts_with_subcommands = true)]
-struct Arguments {
+struct CommandLine {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
@@ -29,7 +29,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = CommandLine::parse();
     let outcome = match arguments.command {
         None => command::execute(&arguments.seeds),
         Some(Command::Exhaustive(arguments)) => exhaustive::run(&arguments),
