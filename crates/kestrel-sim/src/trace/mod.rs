@@ -1,11 +1,11 @@
 //! Recording what the engine asks of the real file system while several threads are at work, and judging every state that a
 //! crash could have left at any point of that.
 //!
-//! 1. [`recording`] notes every call, with its beginning, its end and its bytes, and everything that users of the database were told.
-//! 2. [`disk`] says what is there for sure at a point of such a trace, and what may be there: sectors, lengths, names.
-//! 3. [`states`] opens what a crash would leave, at every point: all combinations of what may be there where these are few,
+//! 1. `recording` notes every call, with its beginning, its end and its bytes, and everything that users of the database were told.
+//! 2. `disk` says what is there for sure at a point of such a trace, and what may be there: sectors, lengths, names.
+//! 3. `states` opens what a crash would leave, at every point: all combinations of what may be there where these are few,
 //!    samples of them elsewhere; and [judges](crate::writers) it.
-//! 4. [`rules`] does not ask what a crash leaves, but whether the order of writes and syncs is the one that the
+//! 4. `rules` does not ask what a crash leaves, but whether the order of writes and syncs is the one that the
 //!    protocols ask for. Where that is not so, no luck with samples is needed to see it.
 //!
 //! A trace is one life of a database. The next one begins with what a crash somewhere in the one before left, so recovery
