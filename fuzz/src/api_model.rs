@@ -6,7 +6,6 @@
 //! committed meanwhile. After a crash the state is one of those since the last that was promised to be durable.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use kestrel_io::CrashStorage;
@@ -15,7 +14,7 @@ use kestreldb::{Database, Durability, ErrorKind, Isolation, ReadTxn};
 use crate::allowance::Allowance;
 use crate::execute::{Writing, read};
 use crate::input::Input;
-use crate::model::{Ends, Map, Model, Op, Outcome, State};
+use crate::model::{Map, Model, Op, Outcome, State};
 
 /// Open transactions of each kind.
 const OPEN_MAX: usize = 3;
@@ -234,7 +233,7 @@ fn reading(input: &mut Input<'_>) -> Op {
     match input.below(8) {
         0 => Op::Len(tree),
         1 => Op::Trees,
-        2..5 => Op::Range(tree, ends(input), input.short().into()),
+        2..5 => Op::Range(tree, input.ends(key), input.short().into()),
         _ => Op::Get(tree, key(input)),
     }
 }
@@ -245,7 +244,7 @@ fn writing(input: &mut Input<'_>, savepoints: usize, number: u64) -> Op {
     match input.below(40) {
         0 => Op::PopFirst(tree),
         1 => Op::PopLast(tree),
-        2..4 => Op::RemoveRange(tree, ends(input)),
+        2..4 => Op::RemoveRange(tree, input.ends(key)),
         4..7 => Op::CreateTree(tree, number),
         7 => Op::DropTree(tree),
         8 => Op::RenameTree(tree, name(input)),
@@ -281,13 +280,4 @@ fn value(input: &mut Input<'_>) -> Vec<u8> {
         _ => input.below(200),
     };
     vec![input.byte(); len]
-}
-
-fn ends(input: &mut Input<'_>) -> Ends {
-    let mut end = || match input.below(4) {
-        0 => Bound::Unbounded,
-        1 => Bound::Excluded(key(input)),
-        _ => Bound::Included(key(input)),
-    };
-    (end(), end())
 }

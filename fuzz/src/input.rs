@@ -1,5 +1,10 @@
 //! A fuzzer's bytes, read as small numbers and runs of bytes. When they have run out, everything is zero or empty.
 
+use std::ops::Bound;
+
+/// The ends of a range of keys.
+pub(crate) type Ends = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
 /// What is left of an input.
 pub struct Input<'a> {
     rest: &'a [u8],
@@ -47,6 +52,16 @@ impl<'a> Input<'a> {
     pub fn below(&mut self, bound: usize) -> usize {
         let number = if bound <= 1 << 8 { self.byte().into() } else { self.word() };
         number as usize % bound
+    }
+
+    /// The ends of a range, with keys that `key` reads.
+    pub(crate) fn ends(&mut self, key: fn(&mut Self) -> Vec<u8>) -> Ends {
+        let mut end = || match self.below(4) {
+            0 => Bound::Unbounded,
+            1 => Bound::Excluded(key(self)),
+            _ => Bound::Included(key(self)),
+        };
+        (end(), end())
     }
 
     /// Yes once in `times`.

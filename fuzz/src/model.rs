@@ -1,14 +1,14 @@
 //! What a database should do: ordered maps, and operations on them.
 
 use std::collections::BTreeMap;
-use std::ops::{Bound, RangeBounds};
+use std::ops::RangeBounds;
+
+use crate::input::Ends;
 
 /// A tree's entries.
 pub(crate) type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 /// All trees by name, each with a number that it keeps when it is renamed.
 pub(crate) type State = BTreeMap<String, (u64, Map)>;
-/// The ends of a range.
-pub(crate) type Ends = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// Something that is done in a transaction. The first part names the tree.
 #[derive(Clone, Debug)]

@@ -101,13 +101,17 @@ impl Faults {
             DiskFault::StaleRead,
             DiskFault::RotInRead,
         ]);
-        let target = self.random.one_of(&[Target::Any, Target::Any, Target::Data, Target::Log]);
+        let target = self.some_target();
         let when = match self.random.below(6) {
             0 => When::From(self.random.below(4)),
             1 => When::Sometimes(1 << 13),
             _ => When::Nth(self.random.below(4)),
         };
         Step::Plan(FaultPlan { fault, target, when })
+    }
+
+    fn some_target(&mut self) -> Target {
+        self.random.one_of(&[Target::Any, Target::Any, Target::Data, Target::Log])
     }
 
     /// Faults that nothing can be asked about but that they are noticed.
@@ -124,7 +128,7 @@ impl Faults {
                 DiskFault::LyingSync,
                 DiskFault::LyingDirectorySync,
             ]);
-            let target = self.random.one_of(&[Target::Any, Target::Any, Target::Data, Target::Log]);
+            let target = self.some_target();
             let when = match self.random.below(3) {
                 0 => When::Nth(self.random.below(8)),
                 1 => When::Sometimes(1 << 13),

@@ -22,6 +22,7 @@ mod history;
 mod judge;
 pub mod kill;
 pub mod model;
+mod place;
 pub mod planted;
 mod planting;
 mod random;

@@ -16,8 +16,8 @@
 //! of the group, of which recovery keeps a prefix and of which nobody was told. After it the whole group stays.
 //!
 //! Nobody is left waiting: who waits does so at the landing of the flight that its place is on, the one in the air or the next,
-//! and is on that landing's list before it lets go of `state`. A leader changes `state` first and looks at the list of a landing
-//! when it wakes those there, so whoever saw the state of before is on the list by then, and is woken. One is enough for the next flight:
+//! and counts itself there before it lets go of `state`. A leader changes `state` first and wakes those who are counted
+//! afterwards, so whoever saw the state of before is counted by then, and is woken. One is enough for the next flight:
 //! it leads, or finds that somebody who came by leads already, whose flight then carries it, and waits for that. A
 //! flight without a sync, and a failure, wake everybody at both landings, to look again.
 //!

@@ -49,7 +49,6 @@ const EXCEPTIONS: [(&str, &[&str]); 4] = [
             "kestreldb/src/background",
             "kestrel-history/src/workload/",
             "kestrel-sim/src/apart.rs",
-            "kestrel-sim/src/exhaustive/mod.rs",
             "kestrel-sim/src/kill/",
             "kestrel-sim/src/full/",
             "kestrel-sim/src/trace/mod.rs",

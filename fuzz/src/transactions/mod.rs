@@ -15,7 +15,6 @@ mod claims;
 mod view;
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use kestrel_io::MemoryStorage;
@@ -27,7 +26,7 @@ use kestreldb::{
 use crate::allowance::Allowance;
 use crate::input::Input;
 use claims::Claim;
-use view::{Ends, Maps, Op, Outcome, TREES, Touched, View};
+use view::{Maps, Op, Outcome, TREES, Touched, View};
 
 /// Open transactions of each kind.
 const OPEN_MAX: usize = 4;
@@ -421,7 +420,7 @@ fn reading(input: &mut Input<'_>, view: &View) -> Op {
         1 => Op::First(tree),
         2 => Op::Last(tree),
         3 if view.cursors() > 0 => Op::Close(input.below(view.cursors())),
-        4..6 if view.cursors() < CURSORS_MAX => Op::Open(tree, ends(input)),
+        4..6 if view.cursors() < CURSORS_MAX => Op::Open(tree, input.ends(key)),
         6..12 if view.cursors() > 0 => {
             let cursor = input.below(view.cursors());
             Op::Step(cursor, input.one_in(2))
@@ -436,7 +435,7 @@ fn writing(input: &mut Input<'_>, view: &View) -> Op {
     match input.below(48) {
         0 => Op::PopFirst(tree),
         1 => Op::PopLast(tree),
-        2..4 => Op::RemoveRange(tree, ends(input)),
+        2..4 => Op::RemoveRange(tree, input.ends(key)),
         4 if savepoints < SAVEPOINTS_MAX => Op::Savepoint,
         5 if savepoints > 0 => Op::RollBack(input.below(savepoints)),
         6 if savepoints > 0 => Op::Release(input.below(savepoints)),
@@ -471,13 +470,4 @@ fn value(input: &mut Input<'_>) -> Vec<u8> {
         _ => input.below(40),
     };
     vec![input.byte(); len]
-}
-
-fn ends(input: &mut Input<'_>) -> Ends {
-    let mut end = || match input.below(4) {
-        0 => Bound::Unbounded,
-        1 => Bound::Excluded(key(input)),
-        _ => Bound::Included(key(input)),
-    };
-    (end(), end())
 }

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use super::claims::Claim;
+use crate::input::Ends;
 
 /// How many trees there are.
 pub(super) const TREES: usize = 2;
 
 /// The entries of all trees.
 pub(super) type Maps = [BTreeMap<Vec<u8>, Vec<u8>>; TREES];
-/// The ends of a range.
-pub(super) type Ends = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 type Entry = (Vec<u8>, Vec<u8>);
 
 /// Something that is done in a transaction. The first number names the tree, or the cursor.

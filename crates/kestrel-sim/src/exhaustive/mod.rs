@@ -24,13 +24,14 @@ mod truncations;
 mod workload;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::thread;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
 pub use command::{Arguments, run};
 pub use summary::Summary;
+
+use crate::apart::on_threads;
 
 /// How much of a mode is run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,12 +123,9 @@ fn in_units(
     progress: &(dyn Fn(u64, u64) + Sync),
     unit: impl Fn(u64, &mut Summary) + Sync,
 ) -> Summary {
-    let next = AtomicU64::new(0);
-    let done = AtomicU64::new(0);
-    let running = AtomicUsize::new(0);
+    let (next, done) = (AtomicU64::new(0), AtomicU64::new(0));
     let total = Mutex::new(Summary::default());
-    let work = || {
-        running.fetch_add(1, Ordering::Relaxed);
+    on_threads(2, || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             if number >= units {
@@ -140,11 +138,6 @@ fn in_units(
             }
             *total.lock() += summary;
             progress(done.fetch_add(1, Ordering::Relaxed) + 1, units);
-        }
-    };
-    thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(work);
         }
     });
     total.into_inner()

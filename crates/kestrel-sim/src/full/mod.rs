@@ -13,15 +13,15 @@ mod mount;
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use clap::Args;
 use kestreldb::{Database, Error, ErrorKind, Timestamp};
 
-use crate::planting::plant;
-use crate::writers::{Cut, Expected, OTHER, Record, Setting, Trees, Witness, Work, cut, judge};
+use crate::place::Place;
+use crate::writers::{Cut, Expected, OTHER, Record, Setting, Trees, Witness, cut, judge};
 use mount::{Kind, Mount};
 
 /// Bytes of the file system.
@@ -38,22 +38,13 @@ pub struct Arguments {
     /// How many rounds on each file system
     #[arg(long, default_value_t = 3)]
     pub rounds: u64,
-    /// Where to mount: a directory, in which one is made [default: the temporary directory]
-    #[arg(long)]
-    pub dir: Option<PathBuf>,
-    /// Decides settings and transactions
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// A bug to run with; only in builds with RUSTFLAGS="--cfg kestrel_planted"
-    #[arg(long)]
-    pub planted: Option<String>,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// Runs all rounds; whether nothing is wrong.
 pub fn run(arguments: &Arguments) -> Result<bool, String> {
-    plant(arguments.planted.as_deref())?;
-    let parent = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let root = parent.join(format!("kestrel-full.{}", std::process::id()));
+    let root = arguments.place.prepare("full")?;
     let mut sound = true;
     for kind in [Kind::Tmpfs, Kind::Ext4] {
         for round in 0..arguments.rounds {
@@ -64,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Result<bool, String> {
                     break;
                 }
             };
-            let seed = arguments.seed.wrapping_mul(1_000_000).wrapping_add(round);
+            let seed = arguments.place.seed_of(round);
             match Round::new(mount.path(), seed).run() {
                 Ok(told) => println!("{kind:?}, round {round}: {told}"),
                 Err(error) => {
@@ -183,16 +174,8 @@ impl Round<'_> {
             let writers: Vec<_> = (0..)
                 .zip(&self.found)
                 .map(|(writer, done)| {
-                    let work = Work {
-                        writer,
-                        writers: self.setting.writers,
-                        plan: self.setting.plan,
-                        done: *done,
-                        count: count.div_ceil(u64::from(self.setting.writers)),
-                        eager: self.setting.eager,
-                        seed: self.seed ^ u64::from(writer),
-                        stop,
-                    };
+                    let count = count.div_ceil(u64::from(self.setting.writers));
+                    let work = self.setting.work(writer, *done, count, self.seed ^ u64::from(writer), stop);
                     scope.spawn(move || work.run(db, trees, notes))
                 })
                 .collect();

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::notes::{Note, Pen};
 use crate::planting::plant;
-use crate::writers::{Setting, Trees, Work, cut};
+use crate::writers::{Setting, Trees, cut};
 
 /// Nobody lets it live that long: then something hangs.
 const LIFE_MAX: Duration = Duration::from_secs(60);
@@ -72,16 +72,8 @@ fn live(arguments: &ChildArguments) -> Result<(), Error> {
         let writers: Vec<_> = (0..)
             .zip(&found)
             .map(|(writer, done)| {
-                let work = Work {
-                    writer,
-                    writers: setting.writers,
-                    plan: setting.plan,
-                    done: *done,
-                    count: u64::MAX >> 1,
-                    eager: setting.eager,
-                    seed: arguments.seed ^ (arguments.life << 8) ^ u64::from(writer),
-                    stop,
-                };
+                let seed = arguments.seed ^ (arguments.life << 8) ^ u64::from(writer);
+                let work = setting.work(writer, *done, u64::MAX >> 1, seed, stop);
                 scope.spawn(move || fatal(work.run(db, trees, pen)))
             })
             .collect();

@@ -19,15 +19,14 @@ mod moment;
 mod notes;
 mod summary;
 
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 pub use child::{ChildArguments, run as run_child};
 
-use crate::planting::plant;
+use crate::place::{Place, progress};
 use era::Era;
 use summary::Summary;
 
@@ -40,26 +39,14 @@ pub struct Arguments {
     /// How many kills
     #[arg(long, default_value_t = 50)]
     pub rounds: u64,
-    /// On which disk: a directory, in which one is made [default: the temporary directory]
-    #[arg(long)]
-    pub dir: Option<PathBuf>,
-    /// Decides settings, transactions and moments; when threads meet is not to be repeated
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// A bug to run with; only in builds with RUSTFLAGS="--cfg kestrel_planted"
-    #[arg(long)]
-    pub planted: Option<String>,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// Runs all rounds; whether nothing is wrong. What is left of a round that went wrong is kept.
 pub fn run(arguments: &Arguments) -> Result<bool, String> {
-    plant(arguments.planted.as_deref())?;
-    let parent = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let root = parent.join(format!("kestrel-kill.{}", std::process::id()));
-    let template = "{bar:24} {human_pos} of {human_len} kills, {per_sec}, {eta} left";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(arguments.rounds).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(500));
+    let root = arguments.place.prepare("kill")?;
+    let bar = progress(arguments.rounds, "kills");
     let started = Instant::now();
     let mut summary = Summary::default();
     let outcome = rounds(arguments, &root, &bar, &mut summary);
@@ -87,12 +74,13 @@ fn rounds(
     summary: &mut Summary,
 ) -> Result<(), String> {
     let mut left = arguments.rounds;
-    let mut seed = arguments.seed.wrapping_mul(1_000_000);
+    let mut eras = 0;
     while left > 0 {
         let rounds = left.min(ROUNDS_OF_AN_ERA);
         left -= rounds;
-        seed = seed.wrapping_add(1);
-        let mut era = Era::new(root, seed, arguments.planted.clone())?;
+        eras += 1;
+        let seed = arguments.place.seed_of(eras);
+        let mut era = Era::new(root, seed, arguments.place.planted.clone())?;
         summary.directories += 1;
         for round in 1..=rounds {
             let outcome = era.round(summary, round == rounds);

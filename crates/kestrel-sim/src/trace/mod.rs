@@ -19,17 +19,16 @@ mod recording;
 mod rules;
 mod states;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use kestreldb::storage::FileStorage;
 
-use crate::planting::plant;
-use crate::writers::{Cut, Setting, Trees, Work, cut};
+use crate::place::{Place, progress};
+use crate::writers::{Cut, Setting, Trees, cut};
 use event::{Mark, Trace};
 use recording::Recording;
 use states::{Image, Recorded, Tally, crashed};
@@ -46,26 +45,14 @@ pub struct Arguments {
     /// In how many traces
     #[arg(long, default_value_t = 8)]
     pub traces: u64,
-    /// On which disk: a directory, in which one is made [default: the temporary directory]
-    #[arg(long)]
-    pub dir: Option<PathBuf>,
-    /// Decides settings, transactions and samples; when threads meet is not to be repeated
-    #[arg(long, default_value_t = 1)]
-    pub seed: u64,
-    /// A bug to run with; only in builds with RUSTFLAGS="--cfg kestrel_planted"
-    #[arg(long)]
-    pub planted: Option<String>,
+    #[command(flatten)]
+    pub place: Place,
 }
 
 /// Records and judges; whether nothing is wrong.
 pub fn run(arguments: &Arguments) -> Result<bool, String> {
-    plant(arguments.planted.as_deref())?;
-    let parent = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
-    let root = parent.join(format!("kestrel-trace.{}", std::process::id()));
-    let template = "{bar:24} {human_pos} of {human_len} states, {per_sec}, {eta} left";
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    let bar = ProgressBar::new(arguments.states).with_style(style);
-    bar.enable_steady_tick(Duration::from_millis(500));
+    let root = arguments.place.prepare("trace")?;
+    let bar = progress(arguments.states, "states");
     let started = Instant::now();
     let mut summary = Summary::default();
     let outcome = traces(arguments, &root, &bar, &mut summary);
@@ -128,7 +115,7 @@ fn traces(
     for number in 0..traces {
         let life = number % LIVES;
         if life == 0 {
-            family = arguments.seed.wrapping_mul(1_000_000).wrapping_add(number);
+            family = arguments.place.seed_of(number);
             before = Image::new();
         }
         let setting = Setting::new(family);
@@ -201,16 +188,8 @@ fn record(
         let writers: Vec<_> = (0..)
             .zip(found)
             .map(|(writer, done)| {
-                let work = Work {
-                    writer,
-                    writers: setting.writers,
-                    plan: setting.plan,
-                    done: *done,
-                    count: 60 / u64::from(setting.writers),
-                    eager: setting.eager,
-                    seed: seed ^ (u64::from(writer) << 32),
-                    stop,
-                };
+                let count = 60 / u64::from(setting.writers);
+                let work = setting.work(writer, *done, count, seed ^ (u64::from(writer) << 32), stop);
                 scope.spawn(move || work.run(db, trees, recording))
             })
             .collect();

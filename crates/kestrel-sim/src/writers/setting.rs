@@ -1,10 +1,12 @@
 //! How a database is opened, and by how many it is written to.
 
+use std::sync::atomic::AtomicBool;
+
 use kestreldb::{Builder, Database};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::Plan;
+use super::{Plan, Work};
 
 /// Options of a database and its writers: small, so that everything happens often.
 #[derive(Clone, Copy, Debug)]
@@ -55,5 +57,12 @@ impl Setting {
             .memory_budget(self.memory)
             .log_segment_size(self.segment)
             .checkpoint_log_bytes(self.checkpoint_bytes)
+    }
+
+    /// What a writer does that has done so many transactions: `count` more, or until `stop`. The seed decides how it commits.
+    #[must_use]
+    pub fn work<'s>(&self, writer: u8, done: u64, count: u64, seed: u64, stop: &'s AtomicBool) -> Work<'s> {
+        let Setting { writers, plan, eager, .. } = *self;
+        Work { writer, writers, plan, done, count, eager, seed, stop }
     }
 }
